@@ -1,0 +1,86 @@
+"""A loop for tests: it has the shape of imapd.model.loop.Loop and runs everything at once, in the caller.
+
+Nothing waits: sleep() writes down how long it was asked to wait and puts the clock forward by as much. What a test
+wants to know stands in lists: `sleeps`, `offloaded` and `hashed` (the callables that were handed over), `watches`
+(rung by the test itself, with ring()). `breaths` counts; `on_breathe`, if set, is called at each breath.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class PlainWatching:
+    """A watch that rings when the test says so."""
+
+    def __init__(self, directories: Sequence[str], bell: Callable[[], None]) -> None:
+        self.directories = tuple(directories)
+        self.bell = bell
+        self.closed = False
+
+    def ring(self) -> None:
+        """Ring the bell, unless the watch is closed."""
+        if not self.closed:
+            self.bell()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class PlainLoop:
+    """A Loop whose clock stands still but for sleep() and advance()."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self._now = now
+        self._monotonic = 1_000.0
+        self.sleeps: list[float] = []
+        self.breaths = 0
+        self.on_breathe: Callable[[], None] | None = None
+        self.offloaded: list[Callable[..., object]] = []
+        self.hashed: list[Callable[..., object]] = []
+        self.watches: list[PlainWatching] = []
+
+    def advance(self, seconds: float) -> None:
+        """Put both clocks forward."""
+        self._now += seconds
+        self._monotonic += seconds
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def time(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.advance(seconds)
+
+    def breathe(self) -> None:
+        self.breaths += 1
+        if self.on_breathe is not None:
+            self.on_breathe()
+
+    def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
+        self.offloaded.append(work)
+        return work(*arguments)
+
+    def offload_hash(self, work: Callable[..., Result], *arguments: object) -> Result:
+        self.hashed.append(work)
+        return work(*arguments)
+
+    def lock(self) -> AbstractContextManager[object]:
+        # Not an RLock: a room that takes its own lock twice would hang under the real loop as well.
+        return threading.Lock()
+
+    def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> PlainWatching:
+        watching = PlainWatching(directories, bell)
+        self.watches.append(watching)
+        return watching
+
+    def ring(self) -> None:
+        """Ring every watch that is open."""
+        for watching in list(self.watches):
+            watching.ring()
