@@ -1,0 +1,57 @@
+# make run     a demonstration server with sample mail, on this machine only
+# make test    everything that a change must pass; installs what it needs
+# make check   linters and types
+# make fuzz    ten minutes of fuzzing of what reads bytes from strangers
+# make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
+# make clean   removes what the others made
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/installed
+FUZZ_SECONDS ?= 200
+
+.PHONY: run test quick check fuzz docs clean
+
+run: $(STAMP)
+	@exec $(BIN)/imapd demo
+
+test: $(STAMP)-test tests/debian-packages
+	tests/install-debian-packages
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+# The tests that need no Debian packages: what one runs between two edits.
+quick: $(STAMP)-test
+	$(BIN)/python -m pytest -q -x --ignore tests/clients $(PYTEST_ARGS)
+
+check: $(STAMP)-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fuzz: $(STAMP)-test
+	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/fuzz_mime.py --seconds $(FUZZ_SECONDS)
+
+docs: $(STAMP)
+	$(BIN)/imapd config > conf/imapd.ini
+	$(BIN)/imapd config --man > man/imapd.ini.5
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("imapd needs Python 3.11 or newer; this is %d.%d. Say: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment could be made: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+$(STAMP): setup.py pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(STAMP)-test: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(STAMP)-check: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[check]'
+	@touch $@

@@ -1,0 +1,258 @@
+"""The interface of a mail store: what the conversation may ask of it, whoever keeps the mail.
+
+Rules, for every store:
+
+1. No caller sees a file name. Mailboxes are called by their names, messages by their UIDs.
+2. A write is a batch, and it returns only when what it promises is durable.
+3. Answers are immutable: a Snapshot never changes, the next one is another object.
+4. Long reads are iterators that fetch in pieces; they may let other connections run.
+5. Errors are StoreError and its children (mailstore/errors); anything else is a bug.
+6. A method that writes takes and frees the store's lock by itself; no lock is held between calls.
+
+Mailbox names are str in their canonical form (model/names): "/" between levels, INBOX in capitals. Times are seconds
+since the epoch. Sizes are octets as FETCH would send them, line ends being CRLF.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from imapd.model.flags import FlagChange, Flags
+from imapd.model.loop import Watching
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose account: a stable key, the user name for messages, and where the mail is kept.
+
+    home is the store's own address of the account (for the local store: the path of the mail file).
+    """
+
+    identity: str
+    user_name: str
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxEntry:
+    """One name of the tree. A name that only has children is not selectable (RFC 3501 \\Noselect)."""
+
+    name: str
+    selectable: bool
+    subscribed: bool
+    special_use: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """The counts of STATUS (RFC 9051 section 6.3.11). size is in octets; recent counts what nobody has claimed."""
+
+    messages: int
+    recent: int
+    unseen: int
+    deleted: int
+    size: int
+    uidnext: int
+    uidvalidity: int
+    highestmodseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A mailbox at one moment, as columns; row i of each column is one message, ascending by UID.
+
+    masks: the flags of each message as bits, see `flags_of`; keywords: the keyword of bit 8 + i.
+    Bits 0 to 4 are \\Answered, \\Flagged, \\Deleted, \\Seen, \\Draft (model/flags.SYSTEM_FLAGS, in that order).
+    highestmodseq rises with every change of the mailbox; modseqs is the one of each row's last change.
+    """
+
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int
+    uids: array[int]  # 'I'
+    masks: array[int]  # 'Q'
+    modseqs: array[int]  # 'Q'
+    sizes: array[int]  # 'Q'
+    dates: array[int]  # 'q', seconds since the epoch
+    keywords: tuple[str, ...]
+
+    def row(self, uid: int) -> int | None:
+        """The row of a UID, or None where there is no such message; by bisection."""
+        raise NotImplementedError  # written by the owner of this file
+
+    def flags_of(self, row: int) -> Flags:
+        """The flags of a row, without \\Recent."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message to be appended: a finished Spool, flags (without \\Recent) and the internal date, None for now."""
+
+    spool: Spool
+    flags: Flags = frozenset()
+    internal_date: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where messages came to lie: for APPEND, COPY and MOVE. sources is empty for APPEND (RFC 4315 section 3).
+
+    sources[i] became uids[i]; both ascend in uids.
+    """
+
+    uidvalidity: int
+    uids: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A message's finished texts for FETCH: ENVELOPE, BODY and BODYSTRUCTURE, as they go over the wire."""
+
+    envelope: bytes
+    body: bytes
+    bodystructure: bytes
+
+
+class Spool(Protocol):
+    """A message on its way in, written in pieces to the store's own disk (a literal of APPEND)."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next octets. Raises NoSpace."""
+
+    def abandon(self) -> None:
+        """Throw away what was written; does nothing after the message has been appended."""
+
+
+class Message(Protocol):
+    """An open message; reading it goes on to work when the message is expunged meanwhile. Close it."""
+
+    size: int
+
+    def read(self) -> bytes:
+        """The whole message with CRLF line ends, in memory; yields to others while it reads a large one."""
+
+    def header(self) -> bytes:
+        """The header with the empty line that ends it, CRLF line ends; reads no more of the file than it must."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The whole message in pieces of at most about 128 kB; their lengths add up to `size` exactly."""
+
+    def close(self) -> None:
+        """Free the message."""
+
+
+class Mailbox(Protocol):
+    """One open mailbox, shared by all sessions of a process that use it."""
+
+    name: str
+    read_only: bool
+
+    def snapshot(self) -> Snapshot:
+        """The mailbox as it is now: first takes in what other programs and processes did. Cheap where nothing changed.
+
+        Raises Gone where the mailbox was deleted or its UIDVALIDITY changed since it was opened.
+        """
+
+    def claim_recent(self, up_to: int) -> int:
+        """Make the messages up to that UID no longer recent to others; returns the highest UID claimed before.
+
+        Messages above the returned UID are recent to the caller (RFC 3501 section 2.3.2).
+        """
+
+    def unclaimed_recent(self) -> int:
+        """The highest UID claimed so far, for a session that only looks (EXAMINE)."""
+
+    def listen(self, bell: Callable[[], None]) -> Watching:
+        """Ring the bell soon after the mailbox changed, whoever changed it, other programs included.
+
+        What came before the call is not rung for: call snapshot() once after listening.
+        """
+
+    def message(self, uid: int) -> Message:
+        """Open a message. Raises Expunged where it is gone."""
+
+    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
+        """The finished texts of messages, in the order of uids; kept for the next time. Expunged ones are left out."""
+
+    def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
+        """Change the flags; returns the UIDs that exist still. Raises ReadOnly, LimitExceeded (too many keywords)."""
+
+    def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
+        """Remove the messages with \\Deleted, or of those only the given UIDs; returns the UIDs removed."""
+
+    def copy(self, uids: Sequence[int], target: str) -> Placed:
+        """Copy messages to a mailbox of the same account, all or none, with flags and internal date.
+
+        UIDs that are gone are passed over. Raises NoSuchMailbox (client: TRYCREATE), NoSpace, OverQuota.
+        """
+
+    def move(self, uids: Sequence[int], target: str) -> Placed:
+        """Move messages to a mailbox of the same account, all or none (RFC 6851)."""
+
+    def close(self) -> None:
+        """Say that this user of the mailbox needs it no longer."""
+
+
+class Account(Protocol):
+    """One person's mailboxes."""
+
+    def mailboxes(self) -> list[MailboxEntry]:
+        """Every name of the tree and every subscribed name, sorted, INBOX first. A subscribed name that does not exist
+        is there with selectable False; `exists` asks whether a name is in the tree."""
+
+    def exists(self, name: str) -> bool:
+        """Whether the name is in the tree, selectable or not."""
+
+    def create(self, name: str, special_use: tuple[str, ...] = ()) -> None:
+        """Create a mailbox, and its parents as names. Raises MailboxExists, BadName."""
+
+    def delete(self, name: str) -> None:
+        """Delete a mailbox with its messages; with children the name stays, not selectable.
+
+        Raises NoSuchMailbox; HasChildren where there is nothing but children left to delete; Denied for INBOX.
+        """
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a mailbox and everything below it as one step; INBOX keeps itself and its children, its messages move.
+
+        Raises NoSuchMailbox, MailboxExists, BadName.
+        """
+
+    def subscribe(self, name: str) -> None:
+        """Put the name on the list of subscriptions, whether it exists or not."""
+
+    def unsubscribe(self, name: str) -> None:
+        """Take the name off the list; does nothing where it is not on it."""
+
+    def status(self, name: str) -> MailboxStatus:
+        """The counts of a mailbox. Raises NoSuchMailbox."""
+
+    def open(self, name: str, read_only: bool = False) -> Mailbox:
+        """Open a mailbox. Raises NoSuchMailbox, Corrupt, Retry."""
+
+    def spool(self) -> Spool:
+        """A new place for a message on its way in. Raises NoSpace."""
+
+    def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
+        """Append the messages, all or none (RFC 3502), with ascending UIDs; durable on return.
+
+        Raises NoSuchMailbox, NoSpace, OverQuota; the spools are used up in any case.
+        """
+
+    def close(self) -> None:
+        """Say that this session needs the account no longer."""
+
+
+class Store(Protocol):
+    """Where accounts are opened."""
+
+    def open_account(self, owner: Owner) -> Account:
+        """Open a person's account, made first where the configuration says so. Raises NoSuchAccount, Denied, Retry."""
+
+    def close(self) -> None:
+        """Close everything."""

@@ -1,0 +1,48 @@
+"""What the lower floors ask of the event loop, as a type.
+
+Only server/ knows gevent. A room below that has to wait, to keep others alive during long work or to be told of
+changed files gets an object of this shape handed down when the worker builds the house; tests hand in a plain one.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Watching(Protocol):
+    """A watch on directories that lasts until it is closed."""
+
+    def close(self) -> None:
+        """End the watch; the bell is not rung any more. Closing twice does nothing."""
+
+
+class Loop(Protocol):
+    """The services of the event loop; every method may let other connections run unless it says otherwise."""
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never goes back. Does not yield."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, as the machine's clock has it. Does not yield."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; other connections go on."""
+
+    def breathe(self) -> None:
+        """Let other connections run if this one has kept the loop for more than about 2 ms; cheap to call often."""
+
+    def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Run blocking disk work (fsync, a long SQLite statement) in the disk thread pool and wait for its result."""
+
+    def offload_hash(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Run a password hash in the small thread pool that is kept for hashes, and wait for its result."""
+
+    def lock(self) -> AbstractContextManager[object]:
+        """A new mutual exclusion between the connections of this process; waiting for it lets others run."""
+
+    def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> Watching:
+        """Ring the bell soon after an entry of one of the directories comes, goes or is renamed, or after the times or
+        mode of a directory itself change. Rings are gathered; one may come for nothing. The bell must not block.
+        """
