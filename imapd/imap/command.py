@@ -1,0 +1,102 @@
+"""What a command is: a value that reads itself from a line and then runs by yielding responses.
+
+For whoever writes a command (RFC 3501 section 6, RFC 9051 section 6):
+
+1. The class says its `name` (upper case; the UID forms are commands of their own, "UID FETCH"), the `states` in which
+   it may come, and whether EXPUNGE responses may be sent after it (`may_expunge`, RFC 9051 section 7.5.1).
+2. `parse` reads everything after the name, the separating space included, up to the end of the line (`scan.end()`),
+   raises BadSyntax, changes nothing, and gives an instance whose fields are the arguments.
+3. `run` is a generator. It yields responses (wire/responses, or anything with `chunks(utf8)`) and the three words
+   below, and ends with `return`, or `return Done(text, code)` where the tagged OK should say something of its own.
+   It never writes a tagged line: what goes wrong is raised (model/errors) and dispatch finds the words.
+4. It touches no socket, lock or clock; `session.loop` is there for those who work long (`session.loop.breathe()`).
+5. Unasked EXISTS, EXPUNGE, FETCH and FLAGS lines are not its business: dispatch sends them after it, from the view.
+6. If the client goes away, the generator is closed: what must be tidied belongs into `finally`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+
+if TYPE_CHECKING:
+    from imapd.imap.session import Session
+    from imapd.mailstore.view import View
+    from imapd.wire.framer import Line
+    from imapd.wire.scanner import Scanner
+
+
+class State(IntEnum):
+    """The states of a connection, in the order in which it goes through them (RFC 9051 section 3)."""
+
+    NOT_AUTHENTICATED = 0
+    AUTHENTICATED = 1
+    SELECTED = 2
+    LOGOUT = 3
+
+
+BEFORE_LOGIN = frozenset({State.NOT_AUTHENTICATED})
+LOGGED_IN = frozenset({State.AUTHENTICATED, State.SELECTED})
+MAILBOX_OPEN = frozenset({State.SELECTED})
+ANY_STATE = BEFORE_LOGIN | LOGGED_IN
+
+
+class Response(Protocol):
+    """Something that is sent to the client; wire/responses has them all."""
+
+    def chunks(self, utf8: bool) -> Iterable[bytes]:
+        """The octets, CRLF at the end; utf8 tells whether names may be UTF-8 (RFC 9051 section 5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Send "+ text", let everything out, and send the client's next Line into the generator."""
+
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Let everything out, then send in the client's next Line, or None when the view's bell rang (IDLE).
+
+    None also comes once in a while without a bell, so that the command may show that the connection lives.
+    """
+
+    view: View | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Let everything out, begin TLS on the connection and send True in, with nothing of the clear text left over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the tagged OK says: a text ("FETCH completed" where it is empty) and a response code without brackets."""
+
+    text: str = ""
+    code: str | bytes | None = None
+
+
+Yielded = Response | Continue | Await | Upgrade
+Running = Generator[Yielded, "Line | bool | None", Done | None]
+
+
+class Command:
+    """A command of the client, read from its line; see the rules above."""
+
+    name: ClassVar[str]
+    states: ClassVar[frozenset[State]] = ANY_STATE
+    may_expunge: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, scan: Scanner, session: Session) -> Self:
+        """Read the arguments; this one reads a command without any."""
+        scan.end()
+        return cls()
+
+    def run(self, session: Session) -> Running:
+        """Do it, yielding responses."""
+        raise NotImplementedError

@@ -1,0 +1,172 @@
+"""One client's session: who it is, what it has open, and what it has switched on.
+
+The states and who changes them:
+
+    NOT_AUTHENTICATED --enter()--> AUTHENTICATED --select()--> SELECTED
+                                          ^                       |
+                                          +-------unselect()------+          leave() from any state: LOGOUT
+
+1. `account` and `person` are set from enter() on, never before and never again.
+2. `view` is set in SELECTED and only there.
+3. `enabled` only grows (RFC 5161 section 3.1), its words are in upper case.
+4. close() gives back the view and the account, whatever the state; it may be called twice.
+
+The session does no I/O of its own. What it hands to the log it hands to `log`, with the fields that name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from imapd.imap.command import State
+
+if TYPE_CHECKING:
+    from imapd.directory.person import Person
+    from imapd.imap.extension import Offers
+    from imapd.mailstore.store import Account, Store
+    from imapd.mailstore.view import View
+    from imapd.model.loop import Loop
+
+
+class Directory(Protocol):
+    """Who may log in; directory/chain.DirectoryChain is the one of a server."""
+
+    def authenticate(self, login_name: str, password: bytes, peer: str) -> Person:
+        """The person of that name, if the password is his. Raises Refused, Unreachable."""
+
+
+class Log(Protocol):
+    """Where a session's events go: one line for each, written by log.py."""
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Write the event down."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What the configuration says about the sessions of one listener.
+
+    server_name: the name in the greeting. plaintext_login: passwords are taken without TLS. starttls: STARTTLS is
+    offered. name_password: logins by name and password are taken at all. mechanisms: the SASL mechanisms that may be
+    offered. append_limit: octets of a message in APPEND. special_use: pairs of a use and a mailbox name.
+    support_url: for ID (RFC 2971). product, version: for ID; an empty version is not told.
+    """
+
+    server_name: str = "localhost"
+    plaintext_login: bool = False
+    starttls: bool = True
+    name_password: bool = True
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    append_limit: int = 50 * 1024 * 1024
+    special_use: tuple[tuple[str, str], ...] = ()
+    product: str = "imapd"
+    version: str = ""
+    support_url: str = ""
+
+
+class Session:
+    """The session of one connection."""
+
+    def __init__(
+        self,
+        offers: Offers,
+        loop: Loop,
+        directory: Directory,
+        store: Store,
+        peer: str,
+        private: bool,
+        settings: SessionSettings,
+        log: Log,
+    ) -> None:
+        self.offers = offers
+        self.loop = loop
+        self.directory = directory
+        self.store = store
+        self.peer = peer
+        self.private = private  # the connection is encrypted
+        self.settings = settings
+        self.log = log
+        self.state = State.NOT_AUTHENTICATED
+        self.tag = ""  # of the command that runs; ESEARCH names it (RFC 4731)
+        self.login_name = ""  # as the client spelled it
+        self.failed_logins = 0
+        self.enabled: set[str] = set()
+        self.client: Mapping[str, str] = {}  # what the client told of itself by ID
+        self._person: Person | None = None
+        self._account: Account | None = None
+        self._view: View | None = None
+
+    @property
+    def rev2(self) -> bool:
+        """Whether the client has switched to IMAP4rev2 (RFC 9051 section 6.3.1)."""
+        return "IMAP4REV2" in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Whether names and strings go over the wire in UTF-8, both ways."""
+        return self.rev2
+
+    @property
+    def login_allowed(self) -> bool:
+        """Whether a name and a password may be sent now (RFC 3501 section 6.2.3, LOGINDISABLED)."""
+        return self.settings.name_password and (self.private or self.settings.plaintext_login)
+
+    @property
+    def person(self) -> Person:
+        """Who has logged in."""
+        assert self._person is not None, "nobody has logged in"
+        return self._person
+
+    @property
+    def account(self) -> Account:
+        """The mailboxes of the person who has logged in."""
+        assert self._account is not None, "nobody has logged in"
+        return self._account
+
+    @property
+    def view(self) -> View:
+        """What the client has been told of the selected mailbox."""
+        assert self._view is not None, "no mailbox is selected"
+        return self._view
+
+    @property
+    def has_view(self) -> bool:
+        """Whether a mailbox is selected."""
+        return self._view is not None
+
+    def enter(self, person: Person, account: Account) -> None:
+        """Somebody has logged in."""
+        assert self.state is State.NOT_AUTHENTICATED
+        self._person = person
+        self._account = account
+        self.state = State.AUTHENTICATED
+
+    def select(self, view: View) -> None:
+        """A mailbox was selected; the one before it must have been unselected."""
+        assert self.state is State.AUTHENTICATED and self._view is None
+        self._view = view
+        self.state = State.SELECTED
+
+    def unselect(self) -> None:
+        """The selected mailbox, if there is one, is selected no longer."""
+        view, self._view = self._view, None
+        if self.state is State.SELECTED:
+            self.state = State.AUTHENTICATED
+        if view is not None:
+            view.close()
+
+    def leave(self) -> None:
+        """The connection is to end after what is being sent."""
+        self.state = State.LOGOUT
+
+    def close(self) -> None:
+        """Give back everything that the session holds."""
+        self.state = State.LOGOUT
+        try:
+            self.unselect()
+        finally:
+            account, self._account = self._account, None
+            if account is not None:
+                account.close()
