@@ -1,0 +1,142 @@
+"""The command `imapd`: its verbs, their arguments and exit codes, and nothing else.
+
+    imapd -c FILE                 serve, in the foreground (the same as: imapd serve -c FILE)
+    imapd check -c FILE           read the configuration and say what is wrong with it and with this machine
+    imapd config [--man]          print the sample configuration, or its manual page
+    imapd demo                    serve sample mail on this machine, to try things out
+    imapd user add|passwd|list    the people of an LDIF directory
+
+Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import imapd
+from imapd.config import ConfigError, load
+from imapd.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(_with_verb(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        code: int = options.run(options)
+        return code
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _with_verb(arguments: list[str]) -> list[str]:
+    """`imapd -c FILE` is `imapd serve -c FILE`."""
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        return ["serve", *arguments]
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="imapd", description="An IMAP server for mail files. Without a verb: serve.")
+    parser.add_argument("--version", action="version", version=f"imapd {imapd.__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    serve = verbs.add_parser("serve", help="serve mail, in the foreground")
+    _with_file(serve)
+    serve.set_defaults(run=_serve)
+
+    check = verbs.add_parser("check", help="say what is wrong with the configuration and with this machine")
+    _with_file(check)
+    check.set_defaults(run=_check)
+
+    config = verbs.add_parser("config", help="print the sample configuration")
+    config.add_argument("--man", action="store_true", help="print the manual page imapd.ini(5) instead")
+    config.set_defaults(run=_config)
+
+    demo = verbs.add_parser("demo", help="serve sample mail on this machine, to try things out")
+    demo.add_argument("--folder", default="demo", help="where the sample mail and settings lie (default: ./demo)")
+    demo.add_argument("--port", type=int, default=1143, help="the port for STARTTLS (default: 1143)")
+    demo.add_argument("--tls-port", type=int, default=1993, help="the port for TLS (default: 1993)")
+    demo.set_defaults(run=_demo)
+
+    _user_verb(verbs)
+    return parser
+
+
+def _user_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = verbs.add_parser("user", help="the people of an LDIF directory: add, passwd, list")
+    deeds = user.add_subparsers(title="deeds", metavar="DEED", required=True)
+    for deed, help in (("add", "add a person"), ("passwd", "set a person's password"), ("list", "list the people")):
+        parser = deeds.add_parser(deed, help=help)
+        where = parser.add_mutually_exclusive_group(required=True)
+        where.add_argument("-c", "--config", metavar="FILE", help="the configuration file that names the directory")
+        where.add_argument("-f", "--file", metavar="LDIF", help="the LDIF file itself")
+        parser.add_argument(
+            "-d", "--directory", metavar="NAME", help="with -c: which directory, where there are several"
+        )
+        parser.set_defaults(run=_user, deed=deed)
+        if deed != "list":
+            parser.add_argument("name", help="the name to log in with (uid)")
+            parser.add_argument(
+                "--password-file",
+                metavar="FILE",
+                help="read the password from the file's first line (- is standard input) instead of asking",
+            )
+        if deed == "add":
+            parser.add_argument("--full-name", metavar="TEXT", help="the person's full name (default: the login name)")
+            parser.add_argument("--mail", metavar="ADDRESS", help="the person's mail address")
+
+
+def _with_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = load(options.config)
+    return _start(settings, options.config)
+
+
+def _start(settings: Settings, path: str) -> int:
+    from imapd import log
+    from imapd.server import master  # gevent is not loaded for the verbs that do not serve
+
+    log.setup(settings.log.level, settings.log.format)
+    return master.serve(settings, lambda: load(path))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from imapd.check import check
+
+    return check(options.config)
+
+
+def _config(options: argparse.Namespace) -> int:
+    from imapd.sample import manual_page, sample_file
+
+    sys.stdout.write(manual_page() if options.man else sample_file())
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from imapd.demo import prepare, welcome
+
+    path = prepare(options.folder, options.port, options.tls_port)
+    print(welcome(options.folder, options.port, options.tls_port), flush=True)
+    return _start(load(path), path)
+
+
+def _user(options: argparse.Namespace) -> int:
+    from imapd.people import run
+
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,466 @@
+"""The table of settings: every name, type, default and sentence of help, declared once.
+
+A section of the configuration file is a frozen dataclass here, a key is one of its fields. The parser and its error
+messages, `imapd check`, the sample file and the manual page are all made from these declarations.
+
+A value that this version knows and does not act upon is declared with `later`: where it is switched on, the reader
+says so. With `refuse` it stops the daemon, because going on without it would open a door that the administrator
+believes to be closed, or serve nobody; without, it is a remark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from imapd.kinds import (
+    CAPITALS,
+    DN,
+    HOUR,
+    MINUTE,
+    PATH,
+    PORT,
+    SIZE,
+    TEXT,
+    WORDS,
+    WORKERS,
+    YES_NO,
+    Kind,
+    choice,
+    duration,
+    whole,
+)
+
+
+@dataclass(frozen=True)
+class Later:
+    """What a later version brings to life.
+
+    applies: whether a value switches it on; refuse: whether that value keeps the daemon from starting.
+    """
+
+    what: str
+    applies: Callable[[Any], bool] = bool
+    refuse: Callable[[Any], bool] = lambda value: False
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the table says of one key besides its name and default."""
+
+    kind: Kind
+    help: str
+    required: bool = False
+    later: Later | None = None
+    example: str | None = None  # what the sample file shows, where the default would not help
+
+
+def setting(kind: Kind, default: Any, help: str, later: Later | None = None, example: str | None = None) -> Any:
+    """Declare a key with a default."""
+    return field(default=default, metadata={"declared": Declaration(kind, help, later=later, example=example)})
+
+
+def required(kind: Kind, help: str, later: Later | None = None, example: str | None = None) -> Any:
+    """Declare a key that must be there. (The default None never reaches a reader: the parser insists.)"""
+    return field(
+        default=None, metadata={"declared": Declaration(kind, help, required=True, later=later, example=example)}
+    )
+
+
+def inner(default: Any) -> Any:
+    """A field that is filled by the reader, not by a key."""
+    return field(default=default)
+
+
+def declared(section: type) -> dict[str, tuple[Field[Any], Declaration]]:
+    """The keys of a section: name to field and declaration, in the order of the table."""
+    return {f.name: (f, f.metadata["declared"]) for f in fields(section) if "declared" in f.metadata}
+
+
+def _is(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: value in values
+
+
+def _has(*words: str) -> Callable[[Any], bool]:
+    return lambda value: any(word in value for word in words)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The daemon as a whole: who it runs as, its processes and its limits."""
+
+    user: str | None = setting(
+        TEXT, None, "The user to run as once the ports are open. Not set: who started it.", example="imapd"
+    )
+    group: str | None = setting(TEXT, None, "The group to run as. Not set: the user's own group.", example="imapd")
+    name: str | None = setting(
+        TEXT, None, "The host name that the greeting gives. Not set: the machine's own.", example="imap.example.org"
+    )
+    workers: int = setting(WORKERS, 0, "How many processes serve connections; auto is one per processor.")
+    state_directory: str | None = setting(
+        PATH, None, "A folder for what the daemon has to remember over a restart.", example="/var/lib/imapd"
+    )
+    control_socket: str | None = setting(
+        PATH,
+        None,
+        "A socket for the administrator's commands to the running daemon.",
+        later=Later("commands to the running daemon"),
+        example="/run/imapd/control.sock",
+    )
+    max_sessions: int = setting(
+        whole(1, 1_000_000),
+        10_000,
+        "The most connections at a time, over all workers; further ones are told to come later.",
+    )
+    session_timeout: float = setting(
+        duration(30 * MINUTE),
+        1800.0,
+        "A client that is logged in and silent this long is logged out; RFC 9051 asks for 30 minutes at least.",
+    )
+    login_timeout: float = setting(
+        duration(5, HOUR), 60.0, "A client has this long from the connection to the end of its login."
+    )
+    shutdown_timeout: float = setting(
+        duration(0, HOUR), 10.0, "How long a stop waits for clients to take their BYE before it cuts them off."
+    )
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One port, or the same port on several addresses, with its own methods."""
+
+    name: str = inner("")
+    address: tuple[str, ...] = setting(
+        WORDS,
+        ("127.0.0.1", "::1"),
+        'The addresses to listen on; 0.0.0.0 and "::" are all of them.',
+        example='0.0.0.0, "::"',
+    )
+    port: int = required(PORT, "The port: 143 for IMAP, 993 for IMAP in TLS from the first octet.", example="143")
+    status: str = setting(
+        choice("enabled", "disabled", "redirect"),
+        "enabled",
+        "Whether the port serves, is closed, or sends clients to the TLS port.",
+        later=Later("sending clients to the TLS port", refuse=bool, applies=_is("redirect")),
+    )
+    security: str = setting(
+        choice("plain", "starttls", "tls"),
+        "starttls",
+        "plain: no TLS; starttls: TLS when the client asks; tls: TLS from the first octet.",
+    )
+    name_password: bool = setting(YES_NO, True, "Whether people may log in with name and password here.")
+    plaintext_login: bool = setting(
+        YES_NO, False, "Whether passwords are taken without TLS; only for a port that others cannot listen in on."
+    )
+    client_certificate: str = setting(
+        choice("no", "optional", "required"),
+        "no",
+        "Whether people may or must log in with a client certificate.",
+        later=Later("login by client certificate", _is("optional", "required"), refuse=_is("required")),
+    )
+    proxy_protocol: bool = setting(
+        YES_NO,
+        False,
+        "Whether a proxy in front tells the client's address (PROXY protocol).",
+        later=Later("the PROXY protocol", refuse=bool),
+    )
+
+
+@dataclass(frozen=True)
+class NamedCertificate:
+    """A certificate for clients that ask for this host name (SNI)."""
+
+    name: str = inner("")
+    certificate: str = required(PATH, "The certificate chain, PEM.")
+    key: str = required(PATH, "The private key, PEM.")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates. A subsection [[host.name]] with certificate and key serves clients that ask for that name."""
+
+    certificate: str | None = setting(
+        PATH, None, "The server's certificate with its chain, PEM.", example="/etc/imapd/tls/fullchain.pem"
+    )
+    key: str | None = setting(PATH, None, "The private key of the certificate, PEM.", example="/etc/imapd/tls/key.pem")
+    client_ca: str | None = setting(
+        PATH,
+        None,
+        "The authorities whose client certificates are accepted, PEM.",
+        later=Later("login by client certificate"),
+        example="/etc/imapd/tls/client-ca.pem",
+    )
+    minimum_version: str = setting(choice("1.2", "1.3"), "1.2", "The oldest version of TLS that is spoken.")
+    ciphers: str | None = setting(
+        TEXT,
+        None,
+        "An OpenSSL cipher list for TLS 1.2. Not set: forward secrecy with authenticated encryption.",
+        example='"ECDHE+AESGCM:ECDHE+CHACHA20"',
+    )
+    names: tuple[NamedCertificate, ...] = inner(())
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """How names and passwords are read."""
+
+    internet_authentication: str = setting(
+        choice("fewer", "more"),
+        "fewer",
+        "Which names are accepted at login. fewer: uid, mail, common name, distinguished name; more: last and "
+        "first name too.",
+    )
+    ambiguity: str = setting(
+        choice("refuse", "password-decides"),
+        "refuse",
+        "What happens where a name fits several people.",
+        later=Later(
+            "letting the password decide between people of one name", refuse=bool, applies=_is("password-decides")
+        ),
+    )
+    mechanisms: tuple[str, ...] = setting(
+        CAPITALS,
+        ("PLAIN", "LOGIN"),
+        "The SASL mechanisms that are offered.",
+        later=Later(
+            "EXTERNAL, SCRAM-SHA-256, OAUTHBEARER and XOAUTH2 (they are not offered)",
+            applies=_has("EXTERNAL", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"),
+        ),
+    )
+    failure_delay: float = setting(
+        duration(0, 60), 2.0, "How long the answer to a failed login waits, give or take a quarter."
+    )
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A source of people: an LDIF file now, LDAP directories by and by."""
+
+    name: str = inner("")
+    type: str = required(
+        choice("ldif", "ldap"),
+        "Where the people are: ldif is a file that the daemon reads by itself.",
+        later=Later("directories of type ldap", refuse=bool, applies=_is("ldap")),
+        example="ldif",
+    )
+    order: int = setting(whole(1, 1000), 1, "The directories are asked in this order.")
+    file: str | None = setting(PATH, None, "ldif: the file, as slapadd reads it.", example="/etc/imapd/people.ldif")
+    uri: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "ldap: the servers, in order of preference.",
+        example="ldaps://ldap1.example.org, ldaps://ldap2.example.org",
+    )
+    base: str | None = setting(
+        DN, None, "ldap: the entry below which people are.", example='"ou=people,dc=example,dc=org"'
+    )
+    bind_dn: str | None = setting(
+        DN, None, "ldap: who the daemon is for the directory.", example='"cn=imapd,ou=services,dc=example,dc=org"'
+    )
+    bind_password_file: str | None = setting(
+        PATH, None, "ldap: a file with the daemon's own password.", example="/etc/imapd/directory.secret"
+    )
+    starttls: str = setting(choice("no", "required"), "no", "ldap: whether TLS is asked for on an ldap:// port.")
+    tls_ca: str | None = setting(
+        PATH,
+        None,
+        "ldap: the authorities that the servers' certificates must come from.",
+        example="/etc/imapd/directory-ca.pem",
+    )
+    preset: str = setting(
+        choice("inetorgperson", "domino", "ad", "qmail", "ipa"),
+        "inetorgperson",
+        "Which attributes hold what.",
+        later=Later(
+            "the attribute presets domino, ad, qmail and ipa", refuse=bool, applies=_is("domino", "ad", "qmail", "ipa")
+        ),
+    )
+    domains: tuple[str, ...] = setting(
+        WORDS, (), "The mail domains that this directory answers for.", example="example.org"
+    )
+    flat_names: bool | None = setting(
+        YES_NO,
+        None,
+        "Whether it answers for names without a domain. Not set: yes for the first directory only.",
+        example="yes",
+    )
+    naming_rules: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "Which distinguished names may be found here, six parts each.",
+        later=Later("naming rules", refuse=bool),
+        example='"*/*/*/*/Acme/*",',
+    )
+    trusted_for: tuple[str, ...] = setting(
+        choice("credentials", "certificates", "groups", many=True),
+        ("credentials",),
+        "What the directory is believed in.",
+        later=Later("trust for certificates and groups", applies=_has("certificates", "groups")),
+    )
+    mail_prefix: str | None = setting(
+        TEXT, None, "A folder below the mail root that the mail files of its people must lie in.", example="partner"
+    )
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use the service at all."""
+
+    enforce: bool = setting(YES_NO, False, "Whether the lists are in force.", later=Later("access lists", refuse=bool))
+    allow: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "People, groups and subtrees that may log in.",
+        later=Later("access lists"),
+        example='"cn=mail users,ou=groups,dc=example,dc=org",',
+    )
+    deny: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "People, groups and subtrees that may not.",
+        later=Later("access lists"),
+        example='"cn=leavers,ou=groups,dc=example,dc=org",',
+    )
+
+
+@dataclass(frozen=True)
+class Lockout:
+    """Guessing of passwords."""
+
+    enforce: bool = setting(
+        YES_NO,
+        False,
+        "Whether people are locked out after too many failed logins.",
+        later=Later("lockout", refuse=bool),
+    )
+    max_tries: int = setting(whole(1, 1000), 10, "How many failures lock.")
+    expiration: float = setting(duration(0), 1800.0, "How long a lock lasts.")
+    tries_interval: float = setting(duration(1), 900.0, "Failures longer apart than this are not added up.")
+
+
+@dataclass(frozen=True)
+class Mail:
+    """Where the mail files are, and what is made for new people."""
+
+    root: str = required(PATH, "The folder below which all mail files lie.", example="/var/mail/imapd")
+    mail_file: str = setting(
+        TEXT, "{short_name}", "The mail file, below root, of people whose entry names none.", example='"{short_name}"'
+    )
+    format: str = setting(
+        choice("auto", "maildir", "mbox"),
+        "auto",
+        "The format of mail files; auto looks.",
+        later=Later("mbox files", refuse=bool, applies=_is("mbox")),
+    )
+    create: bool = setting(
+        YES_NO,
+        False,
+        "Whether what is missing is made: root, the state folder, a person's mail file at the first login.",
+    )
+    special_use: tuple[str, ...] = setting(
+        choice("drafts", "sent", "trash", "junk", "archive", many=True),
+        ("drafts", "sent", "trash", "junk"),
+        "The mailboxes made in a new mail file, marked with their use.",
+        example="Drafts, Sent, Trash, Junk",
+    )
+    append_limit: int = setting(
+        SIZE, 64 << 20, "The largest message that clients may put into a mailbox.", example="64M"
+    )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much a person may keep."""
+
+    default: int | None = setting(
+        SIZE,
+        None,
+        "Storage of people whose entry says nothing.",
+        later=Later("quota", applies=lambda value: value is not None),
+        example="5G",
+    )
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search in the text of messages."""
+
+    index: bool = setting(
+        YES_NO,
+        False,
+        "Whether an index of the text is kept.",
+        later=Later("the text index; texts are searched by reading the messages"),
+    )
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """The SMTP server that mail programs are told to use; imapd sends no mail itself."""
+
+    smtp_host: str | None = setting(
+        TEXT, None, "Its host name.", later=Later("telling mail programs their SMTP server"), example="smtp.example.org"
+    )
+    smtp_port: int = setting(PORT, 465, "Its port.")
+    smtp_security: str = setting(choice("tls", "starttls", "plain"), "tls", "How it is spoken to.")
+
+
+@dataclass(frozen=True)
+class Imap:
+    """The protocol."""
+
+    without: tuple[str, ...] = setting(
+        CAPITALS, (), "Capabilities that are not offered, with their commands, such as IDLE.", example="IDLE, MOVE"
+    )
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is written to standard error, or to the journal when systemd runs the daemon."""
+
+    level: str = setting(
+        choice("debug", "info", "warning", "error"), "info", "The least important events that are written."
+    )
+    format: str = setting(choice("text", "json"), "text", "One event is one line, as text or as JSON.")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures for a monitoring system."""
+
+    address: str | None = setting(
+        TEXT, None, "The address to give them out on.", later=Later("metrics"), example="127.0.0.1"
+    )
+    port: int = setting(PORT, 9143, "The port to give them out on.")
+
+
+# The sections of the file in their order. Those in NAMED hold subsections of the administrator's own names.
+SECTIONS: dict[str, type] = {
+    "service": Service, "listeners": Listener, "tls": Tls, "authentication": Authentication, "directories": Directory,
+    "access": Access, "lockout": Lockout, "mail": Mail, "quota": Quota, "search": Search, "outbound": Outbound,
+    "imap": Imap, "log": Log, "metrics": Metrics,
+}  # fmt: skip
+NAMED = {"listeners", "directories"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole configuration, checked. remarks: what is set and not in effect, as sentences with file and line."""
+
+    path: str
+    service: Service
+    listeners: tuple[Listener, ...]
+    tls: Tls
+    authentication: Authentication
+    directories: tuple[Directory, ...]
+    access: Access
+    lockout: Lockout
+    mail: Mail
+    quota: Quota
+    search: Search
+    outbound: Outbound
+    imap: Imap
+    log: Log
+    metrics: Metrics
+    remarks: tuple[str, ...] = ()
