@@ -21,10 +21,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
+from imapd.model.errors import BadSyntax, Refused
+
 if TYPE_CHECKING:
     from imapd.imap.session import Session
+    from imapd.mailstore.store import Spool
     from imapd.mailstore.view import View
-    from imapd.wire.framer import Line
+    from imapd.wire.framer import Line, LiteralOffered
     from imapd.wire.scanner import Scanner
 
 
@@ -84,12 +87,34 @@ Yielded = Response | Continue | Await | Upgrade
 Running = Generator[Yielded, "Line | bool | None", Done | None]
 
 
+LITERAL_LIMIT = 64 * 1024
+"""Octets of a literal that is kept in memory: names, passwords and words to search for are shorter by far."""
+
+
 class Command:
-    """A command of the client, read from its line; see the rules above."""
+    """A command of the client, read from its line; see the rules above.
+
+    may_expunge: after it, and only then, sequence numbers may change. try_create: its NoSuchMailbox is about the
+    target, so that the client is told TRYCREATE (RFC 9051 section 7.1). literal_limit: octets of one of its literals.
+    """
 
     name: ClassVar[str]
     states: ClassVar[frozenset[State]] = ANY_STATE
     may_expunge: ClassVar[bool] = True
+    try_create: ClassVar[bool] = False
+    literal_limit: ClassVar[int] = LITERAL_LIMIT
+
+    @classmethod
+    def admit(cls, scan: Scanner, offer: LiteralOffered, session: Session) -> Spool | None:
+        """Whether a literal may come, asked before its octets are sent; the scanner stands behind the command's name.
+
+        The answer is where they are to be written, or None: into memory. A refusal is raised, and ends the command.
+        """
+        if offer.binary:
+            raise BadSyntax(f"{cls.name} takes no literal8.")
+        if offer.size > cls.literal_limit:
+            raise Refused(f"A literal of {cls.name} may have {cls.literal_limit} octets.", code="LIMIT")
+        return None
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:

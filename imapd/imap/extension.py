@@ -17,7 +17,7 @@ command only looks its name up (names are in upper case):
     offers.list_returns[name]                LIST ... RETURN (...)       ListReturn
     offers.modifiers[command, name]          SELECT FETCH STORE CREATE   Modifier
     offers.mechanisms[name]                  AUTHENTICATE                directory/sasl
-    offers.enables                           ENABLE                      words
+    offers.enables[word]                     ENABLE                      the word as it is spelled
 
 A name offered twice is a mistake of ours and refused when the tables are made.
 """
@@ -34,6 +34,7 @@ from imapd.imap.session import Session
 
 if TYPE_CHECKING:
     from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot
+    from imapd.mime.parts import Part
     from imapd.model.criteria import Criterion
     from imapd.wire.responses import Streamed
     from imapd.wire.scanner import Scanner
@@ -72,6 +73,17 @@ class Record:
     snapshot: Snapshot
     description: Description | None = None
     message: Message | None = None
+    parsed: tuple[bytes, Part] | None = None
+
+    def parts(self) -> tuple[bytes, Part]:
+        """The whole message and its tree of parts; read and parsed once, however many items ask."""
+        from imapd.mime.parts import parse as parse_message
+
+        if self.parsed is None:
+            assert self.message is not None, "an item that reads the message says Need.MESSAGE"
+            content = self.message.read()
+            self.parsed = content, parse_message(content, self.session.loop.breathe)
+        return self.parsed
 
 
 class FetchItem(Entry):
@@ -112,9 +124,15 @@ class SearchKey:
 class SearchReturn(Entry):
     """An option of SEARCH RETURN (RFC 4731)."""
 
+    saves: ClassVar[bool] = False  # the result is to be remembered for "$" (RFC 5182)
+
     def render(self, numbers: Sequence[int]) -> bytes | None:
         """The value in the ESEARCH response for the numbers found, ascending; None where it is left out."""
         raise NotImplementedError
+
+    def kept(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Of the numbers found those that "$" will mean on this option's account (RFC 5182 section 2.4)."""
+        return numbers
 
 
 class StatusItem(Entry):
@@ -127,7 +145,15 @@ class StatusItem(Entry):
 
 
 class ListSelection(Entry):
-    """A selection option of LIST (RFC 5258 section 3.1)."""
+    """A selection option of LIST (RFC 5258 section 3.1).
+
+    is_base: it chooses among the names and may stand beside RECURSIVEMATCH. is_recursive: it is RECURSIVEMATCH.
+    implies: the return option that comes with it.
+    """
+
+    is_base: ClassVar[bool] = True
+    is_recursive: ClassVar[bool] = False
+    implies: ClassVar[str | None] = None
 
     def chooses(self, entry: MailboxEntry) -> bool:
         """Whether the name is wanted."""
@@ -223,8 +249,9 @@ class Offers:
             "LIST return option", lambda one: [o for o in one.list_options if issubclass(o, ListReturn)]
         )
         self.modifiers = self._modifiers()
-        self.mechanisms: dict[str, Any] = self._table("mechanism", lambda one: one.mechanisms)
-        self.enables = frozenset(word.upper() for one in self.extensions for word in one.enables)
+        mechanisms: dict[str, Any] = self._table("mechanism", lambda one: one.mechanisms)
+        self.mechanisms = {name: one for name, one in mechanisms.items() if f"AUTH={name}" not in self.without}
+        self.enables = {word.upper(): word for one in self.extensions for word in one.enables}
 
     def capabilities(self, session: Session) -> list[str]:
         """The words of CAPABILITY for the session as it stands, in the order of the catalogue."""

@@ -51,7 +51,8 @@ class SessionSettings:
     server_name: the name in the greeting. plaintext_login: passwords are taken without TLS. starttls: STARTTLS is
     offered. name_password: logins by name and password are taken at all. mechanisms: the SASL mechanisms that may be
     offered. append_limit: octets of a message in APPEND. special_use: pairs of a use and a mailbox name.
-    support_url: for ID (RFC 2971). product, version: for ID; an empty version is not told.
+    product, version, support_url: for ID (RFC 2971); what is empty is not told. keepalive: seconds after which an idle
+    client is told that the connection lives (0: never).
     """
 
     server_name: str = "localhost"
@@ -64,6 +65,7 @@ class SessionSettings:
     product: str = "imapd"
     version: str = ""
     support_url: str = ""
+    keepalive: float = 600  # Outlook gives up on a silent IDLE; more often only wakes the radios of phones
 
 
 class Session:
@@ -93,6 +95,7 @@ class Session:
         self.login_name = ""  # as the client spelled it
         self.failed_logins = 0
         self.enabled: set[str] = set()
+        self.keywords_told: frozenset[str] = frozenset()  # of the selected mailbox, by the last FLAGS response
         self.client: Mapping[str, str] = {}  # what the client told of itself by ID
         self._person: Person | None = None
         self._account: Account | None = None
@@ -152,6 +155,7 @@ class Session:
     def unselect(self) -> None:
         """The selected mailbox, if there is one, is selected no longer."""
         view, self._view = self._view, None
+        self.keywords_told = frozenset()
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
         if view is not None:

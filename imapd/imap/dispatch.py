@@ -1,0 +1,294 @@
+"""From a line to its tagged answer: the only room that writes tagged lines and turns errors into words.
+
+`Conversation` is what a connection drives. A line is read (tag, name, arguments), the state is checked, the command
+runs, the client gets the news of its mailbox, and then the tagged line. One command at a time, in the order received;
+who pipelines is served line by line. The rules:
+
+1. BadSyntax is BAD; Refused and StoreError are NO with their code; Unreachable is NO [UNAVAILABLE]; anything else is a
+   bug of ours, NO [SERVERBUG] with an id under which the log has the traceback. No text of a bug reaches the client.
+2. Before login an unknown command or a line without a tag ends the connection at once: it is a browser, TLS on the wrong
+   port, or somebody who makes a browser speak to us. Three BAD in all end it too.
+3. After login ten BAD in a row end the connection: the client is lost, and would go on.
+4. Three failed logins end the connection (RFC 9051 section 11.5 asks for a limit).
+5. When the generator of `answer` has ended and `session.state` is LOGOUT, the connection is to be closed. The same holds
+   for `close` of a Turned.
+6. A literal is asked for before its octets are taken. Before login it is small; after login it is kept in memory up to
+   the limit of its command and 256 kB in all, or goes to the mail store's disk (APPEND). Spools that no message became
+   are thrown away at the end of the command, whatever way it ended.
+7. Without LITERAL+ a literal that does not wait for our "+" may have 4,096 octets (LITERAL-, RFC 7888 section 5).
+"""
+
+import logging
+import secrets
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+from imapd.imap import updates
+from imapd.imap.command import BEFORE_LOGIN, MAILBOX_OPEN, Command, Done, Response, State, Upgrade, Yielded
+from imapd.imap.session import Session
+from imapd.mailstore.errors import NoSuchMailbox, StoreError
+from imapd.mailstore.store import Spool
+from imapd.model.errors import BadSyntax, Refused, Unreachable
+from imapd.wire.framer import Line, Literal, LiteralOffered, TooLong
+from imapd.wire.responses import ContinueResponse, Status
+from imapd.wire.scanner import Scanner
+
+LINE_BEFORE_LOGIN = 8 * 1024  # the longest that a login needs, with a long SASL response; what Dovecot takes
+LINE_AFTER_LOGIN = 4 * 1024 * 1024  # there are clients that name 200,000 UIDs in one command
+LITERAL_BEFORE_LOGIN = 1024  # a name or a password
+LITERALS_BEFORE_LOGIN = 8 * 1024  # all literals of a command
+LITERALS_AFTER_LOGIN = 256 * 1024
+LITERAL_MINUS = 4096
+BAD_BEFORE_LOGIN = 3
+BAD_AFTER_LOGIN = 10
+FAILED_LOGINS = 3
+
+_log = logging.getLogger("imapd.imap")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The literal may come: into the sink (None: into memory), after the reply has been sent."""
+
+    sink: Spool | None
+    reply: list[Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """The literal is refused, and its command with it; these responses are all of the answer."""
+
+    responses: list[Response]
+    close: bool
+
+
+class _Hopeless(BadSyntax):
+    """Not IMAP at all, or not one of our commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """How a command ended: what the tagged line says, and whether it ends the connection."""
+
+    kind: str
+    text: str
+    code: str | bytes | None = None
+    hopeless: bool = False
+
+
+class Conversation:
+    """The talk with one client, without its connection."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._bad = 0
+        self._running = False
+        self._spools: list[Spool] = []
+
+    @property
+    def max_line(self) -> int:
+        """The longest line to take now, in octets."""
+        return LINE_BEFORE_LOGIN if self.session.state is State.NOT_AUTHENTICATED else LINE_AFTER_LOGIN
+
+    def greeting(self) -> list[Response]:
+        """The first line (RFC 9051 section 7.1.5), with the capabilities, which saves clients a round trip."""
+        words = " ".join(self.session.offers.capabilities(self.session))
+        settings = self.session.settings
+        return [Status("OK", f"{settings.server_name} {settings.product} is ready.", code=f"CAPABILITY {words}")]
+
+    def goodbye(self, reason: str) -> list[Response]:
+        """What to send before the connection is closed from our side."""
+        self.session.leave()
+        return [Status("BYE", reason)]
+
+    def close(self) -> None:
+        """Give back everything; the connection is gone."""
+        self._free_spools()
+        self.session.close()
+
+    # --- lines -------------------------------------------------------------------------------------------------------
+
+    def answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]:
+        """Answer one command."""
+        if len(line.pieces) == 1 and not line.text.strip():
+            return  # old clients send empty lines between commands
+        self._running = True
+        try:
+            try:
+                command = self._read(line)
+            except Exception as error:
+                verdict = self._judge(error, None)
+            else:
+                verdict = yield from self._carry_out(command)
+            if verdict is not None:
+                yield from self._tagged(verdict)
+        finally:
+            self._running = False
+            self._free_spools()
+
+    def too_long(self, long: TooLong) -> list[Response]:
+        """Answer a line that was longer than `max_line`, and is gone."""
+        if self._running:
+            return self.goodbye("That line is too long.")
+        self._free_spools()
+        self.session.tag = ""
+        try:
+            self.session.tag = Scanner(Line((long.so_far[:LINE_BEFORE_LOGIN],))).tag()
+        except BadSyntax:
+            pass  # then the line has no tag to answer with
+        return list(self._tagged(_Verdict("BAD", f"A line may have {self.max_line} octets.", code="TOOBIG")))
+
+    def _read(self, line: Line) -> Command:
+        scan = Scanner(line, utf8=self.session.utf8)
+        return self._find(scan).parse(scan, self.session)
+
+    def _find(self, scan: Scanner) -> type[Command]:
+        """The command whose tag and name are next, if it may come now."""
+        session = self.session
+        session.tag = ""
+        try:
+            session.tag = scan.tag()
+            scan.sp()
+            name = scan.command_name()
+            if name == "UID":
+                scan.sp()
+                name = f"UID {scan.command_name()}"
+        except BadSyntax as error:
+            raise _Hopeless(str(error)) from None
+        command = session.offers.commands.get(name)
+        if command is None:
+            raise _Hopeless("There is no such command.")
+        if session.state not in command.states:
+            raise BadSyntax(_wrong_state(command))
+        return command
+
+    def _carry_out(self, command: Command) -> Generator[Yielded, Line | bool | None, _Verdict | None]:
+        """Run it and tell the news; None when the tagged line is out already."""
+        try:
+            verdict = yield from self._run(command)
+        except Exception as error:
+            verdict = self._judge(error, command)
+        if verdict is None or verdict.kind == "BAD" or self.session.state is not State.SELECTED:
+            return verdict
+        try:
+            yield from updates.news(self.session, command.may_expunge)
+        except StoreError as error:
+            _log.warning("no news of a mailbox for now: %s", error.reason)
+        except Exception as error:
+            # What the client has been told is in doubt now, so it must not go on with it.
+            self.session.leave()
+            yield Status("BYE", self._judge(error, command).text)
+        return verdict
+
+    def _run(self, command: Command) -> Generator[Yielded, Line | bool | None, _Verdict | None]:
+        running = command.run(self.session)
+        answered = False
+        try:
+            sent: Line | bool | None = None
+            while True:
+                word = running.send(sent)
+                if isinstance(word, Upgrade):
+                    # RFC 9051 section 6.2.1: the tagged OK is the last that goes in the clear
+                    yield Status("OK", "Begin TLS now.", tag=self.session.tag)
+                    answered = True
+                sent = yield word
+        except StopIteration as end:
+            done = end.value or Done()
+        finally:
+            running.close()
+        return None if answered else _Verdict("OK", done.text or f"{command.name} completed.", done.code)
+
+    # --- literals ----------------------------------------------------------------------------------------------------
+
+    def admit(self, offer: LiteralOffered) -> Admitted | Turned:
+        """Whether a literal may come."""
+        if self._running:  # within AUTHENTICATE or IDLE, where no literal has a meaning
+            return Turned(self.goodbye("There is no place for a literal here."), close=True)
+        try:
+            sink = self._sink(offer)
+        except Exception as error:
+            self._free_spools()
+            responses = list(self._tagged(self._judge(error, None)))
+            return Turned(responses, close=self.session.state is State.LOGOUT)
+        if sink is not None:
+            self._spools.append(sink)
+        return Admitted(sink, [ContinueResponse(b"Go ahead.")] if offer.synchronizing else [])
+
+    def _sink(self, offer: LiteralOffered) -> Spool | None:
+        scan = Scanner(offer.so_far, utf8=self.session.utf8)
+        command = self._find(scan)
+        if not offer.synchronizing and offer.size > LITERAL_MINUS and not self.session.offers.has("LITERAL+"):
+            raise BadSyntax(f"A literal without waiting may have {LITERAL_MINUS} octets.")
+        sink = command.admit(scan, offer, self.session)
+        if sink is None:
+            self._check_memory(offer)
+        return sink
+
+    def _check_memory(self, offer: LiteralOffered) -> None:
+        before_login = self.session.state is State.NOT_AUTHENTICATED
+        limit = LITERALS_BEFORE_LOGIN if before_login else LITERALS_AFTER_LOGIN
+        held = sum(piece.size for piece in offer.so_far.pieces if isinstance(piece, Literal) and piece.sink is None)
+        if before_login and offer.size > LITERAL_BEFORE_LOGIN:
+            raise Refused(f"Before login a literal may have {LITERAL_BEFORE_LOGIN} octets.", code="LIMIT")
+        if held + offer.size > limit:
+            raise Refused(f"The literals of a command may have {limit} octets.", code="LIMIT")
+
+    def _free_spools(self) -> None:
+        spools, self._spools = self._spools, []
+        for spool in spools:
+            spool.abandon()
+
+    # --- verdicts ----------------------------------------------------------------------------------------------------
+
+    def _judge(self, error: Exception, command: Command | None) -> _Verdict:
+        """Rule 1."""
+        if isinstance(error, BadSyntax):
+            return _Verdict("BAD", str(error), hopeless=isinstance(error, _Hopeless))
+        if isinstance(error, Refused):
+            return _Verdict("NO", error.text, error.code)
+        if isinstance(error, StoreError):
+            lacks_target = isinstance(error, NoSuchMailbox) and command is not None and command.try_create
+            return _Verdict("NO", error.text, "TRYCREATE" if lacks_target else error.code)
+        if isinstance(error, Unreachable):
+            _log.warning("something does not answer: %s", error)
+            return _Verdict("NO", "The server cannot do that now; please try again later.", "UNAVAILABLE")
+        number = secrets.token_hex(4)
+        _log.error("bug %s in %s", number, command.name if command else "reading", exc_info=error)
+        return _Verdict(
+            "NO", f"Something is wrong with the server; please tell your administrator: {number}", "SERVERBUG"
+        )
+
+    def _tagged(self, verdict: _Verdict) -> Iterator[Response]:
+        """The tagged line, and BYE where it is the end (rules 2 to 4)."""
+        session = self.session
+        yield Status(verdict.kind, verdict.text, code=verdict.code, tag=session.tag or None)
+        if session.state is State.LOGOUT:
+            return
+        reason = self._enough(verdict)
+        if reason:
+            session.log("closed", reason=reason)
+            yield from self.goodbye(reason)
+
+    def _enough(self, verdict: _Verdict) -> str:
+        """Why the connection has to end, or nothing."""
+        before_login = self.session.state is State.NOT_AUTHENTICATED
+        if verdict.kind == "BAD":
+            self._bad += 1
+        elif not before_login:
+            self._bad = 0
+        if before_login and verdict.hopeless:
+            return "This is an IMAP server."
+        if self._bad >= (BAD_BEFORE_LOGIN if before_login else BAD_AFTER_LOGIN):
+            return "Too many bad commands."
+        if before_login and self.session.failed_logins >= FAILED_LOGINS:
+            return "Too many failed logins."
+        return ""
+
+
+def _wrong_state(command: type[Command]) -> str:
+    """What to do so that the command may come."""
+    if command.states == BEFORE_LOGIN:
+        return f"{command.name} comes before login, and you have logged in."
+    if command.states == MAILBOX_OPEN:
+        return f"Select a mailbox before {command.name}."
+    return f"Log in before {command.name}."
