@@ -21,8 +21,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from imapd.model.flags import SYSTEM_FLAGS, FlagChange, Flags
+from imapd.model.flags import SYSTEM_FLAGS, FlagChange, Flags, same
 from imapd.model.loop import Watching
+
+# The bits of a mask: system flags from 0 on, keywords from 8 on, so that 56 keywords fit into 64 bits.
+KEYWORD_BIT = 8
+MOST_KEYWORDS = 64 - KEYWORD_BIT
+
+
+def mask_of(flags: Iterable[str], keywords: Sequence[str]) -> int:
+    """The flags as bits of a mask; a flag that is neither a system flag nor one of the keywords is left out."""
+    mask = 0
+    for flag in flags:
+        if flag in SYSTEM_FLAGS:
+            mask |= 1 << SYSTEM_FLAGS.index(flag)
+            continue
+        for place, keyword in enumerate(keywords):
+            if same(flag, keyword):
+                mask |= 1 << KEYWORD_BIT + place
+    return mask
+
+
+def flags_of_mask(mask: int, keywords: Sequence[str]) -> Flags:
+    """The flags whose bits are set."""
+    found = [flag for bit, flag in enumerate(SYSTEM_FLAGS) if mask >> bit & 1]
+    found += [keyword for place, keyword in enumerate(keywords) if mask >> KEYWORD_BIT + place & 1]
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +116,12 @@ class Snapshot:
         mask = self.masks[row]
         found = self._flag_sets.get(mask)
         if found is None:
-            found = self._flag_sets[mask] = frozenset(
-                flag for bit, flag in enumerate(SYSTEM_FLAGS + (None,) * 3 + self.keywords) if flag and mask >> bit & 1
-            )
+            found = self._flag_sets[mask] = flags_of_mask(mask, self.keywords)
         return found
+
+    def bit_of(self, flag: str) -> int:
+        """The bit of a system flag or keyword as a mask, or 0 where no message can have it."""
+        return mask_of((flag,), self.keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +245,7 @@ class Account(Protocol):
         """Whether the name is in the tree, selectable or not."""
 
     def create(self, name: str, special_use: tuple[str, ...] = ()) -> None:
-        """Create a mailbox, and its parents as names. Raises MailboxExists, BadName."""
+        """Create a mailbox, and its parents as names. Raises MailboxExists, BadMailboxName."""
 
     def delete(self, name: str) -> None:
         """Delete a mailbox with its messages; with children the name stays, not selectable.
@@ -230,7 +256,7 @@ class Account(Protocol):
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox and everything below it as one step; INBOX keeps itself and its children, its messages move.
 
-        Raises NoSuchMailbox, MailboxExists, BadName.
+        Raises NoSuchMailbox, MailboxExists, BadMailboxName.
         """
 
     def subscribe(self, name: str) -> None:
