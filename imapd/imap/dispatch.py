@@ -6,12 +6,12 @@ who pipelines is served line by line. The rules:
 
 1. BadSyntax is BAD; Refused and StoreError are NO with their code; Unreachable is NO [UNAVAILABLE]; anything else is a
    bug of ours, NO [SERVERBUG] with an id under which the log has the traceback. No text of a bug reaches the client.
-2. Before login an unknown command or a line without a tag ends the connection at once: it is a browser, TLS on the wrong
-   port, or somebody who makes a browser speak to us. Three BAD in all end it too.
+2. Before login an unknown command or a line without a tag ends the connection at once: it is a browser, TLS on the
+   wrong port, or somebody who makes a browser speak to us. Three BAD in all end it too.
 3. After login ten BAD in a row end the connection: the client is lost, and would go on.
 4. Three failed logins end the connection (RFC 9051 section 11.5 asks for a limit).
-5. When the generator of `answer` has ended and `session.state` is LOGOUT, the connection is to be closed. The same holds
-   for `close` of a Turned.
+5. When the generator of `answer` has ended and `session.ended` is true, the connection is to be closed. The same
+   holds for `close` of a Turned.
 6. A literal is asked for before its octets are taken. Before login it is small; after login it is kept in memory up to
    the limit of its command and 256 kB in all, or goes to the mail store's disk (APPEND). Spools that no message became
    are thrown away at the end of the command, whatever way it ended.
@@ -30,7 +30,7 @@ from imapd.mailstore.errors import NoSuchMailbox, StoreError
 from imapd.mailstore.store import Spool
 from imapd.model.errors import BadSyntax, Refused, Unreachable
 from imapd.wire.framer import Line, Literal, LiteralOffered, TooLong
-from imapd.wire.responses import ContinueResponse, Status
+from imapd.wire.responses import ContinueResponse, Status, StatusKind
 from imapd.wire.scanner import Scanner
 
 LINE_BEFORE_LOGIN = 8 * 1024  # the longest that a login needs, with a long SASL response; what Dovecot takes
@@ -70,7 +70,7 @@ class _Hopeless(BadSyntax):
 class _Verdict:
     """How a command ended: what the tagged line says, and whether it ends the connection."""
 
-    kind: str
+    kind: StatusKind
     text: str
     code: str | bytes | None = None
     hopeless: bool = False
@@ -114,17 +114,20 @@ class Conversation:
             return  # old clients send empty lines between commands
         self._running = True
         try:
-            try:
-                command = self._read(line)
-            except Exception as error:
-                verdict = self._judge(error, None)
-            else:
-                verdict = yield from self._carry_out(command)
-            if verdict is not None:
-                yield from self._tagged(verdict)
+            yield from self._answer(line)
         finally:
             self._running = False
             self._free_spools()
+
+    def _answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]:
+        try:
+            command = self._read(line)
+        except Exception as error:
+            yield from self._tagged(self._judge(error, None))
+            return
+        verdict = yield from self._carry_out(command)
+        if verdict is not None:
+            yield from self._tagged(verdict)
 
     def too_long(self, long: TooLong) -> list[Response]:
         """Answer a line that was longer than `max_line`, and is gone."""
@@ -132,11 +135,12 @@ class Conversation:
             return self.goodbye("That line is too long.")
         self._free_spools()
         self.session.tag = ""
+        hopeless = False
         try:
             self.session.tag = Scanner(Line((long.so_far[:LINE_BEFORE_LOGIN],))).tag()
         except BadSyntax:
-            pass  # then the line has no tag to answer with
-        return list(self._tagged(_Verdict("BAD", f"A line may have {self.max_line} octets.", code="TOOBIG")))
+            hopeless = True  # TLS on the wrong port looks like this
+        return list(self._tagged(_Verdict("BAD", f"A line may have {self.max_line} octets.", "TOOBIG", hopeless)))
 
     def _read(self, line: Line) -> Command:
         scan = Scanner(line, utf8=self.session.utf8)
@@ -209,7 +213,7 @@ class Conversation:
         except Exception as error:
             self._free_spools()
             responses = list(self._tagged(self._judge(error, None)))
-            return Turned(responses, close=self.session.state is State.LOGOUT)
+            return Turned(responses, close=self.session.ended)
         if sink is not None:
             self._spools.append(sink)
         return Admitted(sink, [ContinueResponse(b"Go ahead.")] if offer.synchronizing else [])
@@ -262,7 +266,7 @@ class Conversation:
         """The tagged line, and BYE where it is the end (rules 2 to 4)."""
         session = self.session
         yield Status(verdict.kind, verdict.text, code=verdict.code, tag=session.tag or None)
-        if session.state is State.LOGOUT:
+        if session.ended:
             return
         reason = self._enough(verdict)
         if reason:

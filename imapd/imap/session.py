@@ -139,6 +139,11 @@ class Session:
         """Whether a mailbox is selected."""
         return self._view is not None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is to be closed."""
+        return self.state is State.LOGOUT
+
     def enter(self, person: Person, account: Account) -> None:
         """Somebody has logged in."""
         assert self.state is State.NOT_AUTHENTICATED

@@ -1,12 +1,15 @@
-"""What the client is told without having asked: the only room that writes such EXISTS, RECENT, EXPUNGE, FETCH and FLAGS.
+"""What the client is told without having asked: the only room that writes such EXISTS, RECENT, EXPUNGE, FETCH and
+FLAGS.
 
-1. Everything comes from View.sync(): the difference between the mailbox and what the client believes, whoever caused it.
+1. Everything comes from View.sync(): the difference between the mailbox and what the client believes, whoever caused
+   it.
 2. Expunged messages come first, so that the numbers of the rest hold when they are said; then the new count, then new
    keywords (a client should know a flag before it meets it), then flags.
 3. A client of IMAP4rev2 gets no RECENT, and each FETCH with its UID (RFC 9051 sections 7.5.2 and Appendix E).
-4. A mailbox that was deleted or replaced under the session cannot be served on. RFC 2180 section 3.3 leaves the choice: a
-   client of IMAP4rev2 hears [CLOSED] and is back in the authenticated state (RFC 9051 section 3); one of IMAP4rev1 knows
-   no way back but a new connection, and hears BYE. To go on with an empty mailbox would make caches throw mail away.
+4. A mailbox that was deleted or replaced under the session cannot be served on. RFC 2180 section 3.3 leaves the
+   choice: a client of IMAP4rev2 hears [CLOSED] and is back in the authenticated state (RFC 9051 section 3); one of
+   IMAP4rev1 knows no way back but a new connection, and hears BYE. To go on with an empty mailbox would make caches
+   throw mail away.
 """
 
 from collections.abc import Iterator
