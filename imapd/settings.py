@@ -391,7 +391,7 @@ class Search:
         YES_NO,
         False,
         "Whether an index of the text is kept.",
-        later=Later("the text index; texts are searched by reading the messages"),
+        later=Later("the text index (texts are searched by reading the messages)"),
     )
 
 

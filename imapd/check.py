@@ -1,0 +1,111 @@
+"""`imapd check`: reads the configuration and tries on this machine what the daemon will need, and says what is wrong.
+
+Nothing is changed. Exit code 0: the daemon would start with this file; 1: it would not, and it was said why.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+
+from imapd.config import ConfigError, load
+from imapd.settings import Listener, Settings
+
+
+def check(path: str) -> int:
+    """Print what is wrong with the file and with the machine; returns the exit code."""
+    try:
+        settings = load(path)
+    except ConfigError as error:
+        lines = sorted((problem.line, str(problem)) for problem in (*error.problems, *error.remarks))
+        print("\n".join(text for _, text in lines))
+        print(f"{path}: {_count(len(error.problems), 'problem')}; the daemon would not start.")
+        return 1
+    for remark in settings.remarks:
+        print(remark)
+    problems = list(_machine(settings))
+    for problem in problems:
+        print(f"{path}: {problem}")
+    if problems:
+        print(f"{path}: {_count(len(problems), 'problem')}; the daemon would not start.")
+        return 1
+    print(f"{path}: in order.")
+    return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _machine(settings: Settings) -> Iterator[str]:
+    yield from _identity(settings)
+    yield from _folders(settings)
+    yield from _certificates(settings)
+    yield from _people(settings)
+    for listener in settings.listeners:
+        if listener.status == "enabled":
+            yield from _port(listener)
+
+
+def _identity(settings: Settings) -> Iterator[str]:
+    user, group = settings.service.user, settings.service.group
+    if user and not _known(pwd.getpwnam, user):
+        yield f"there is no user '{user}' on this machine; adduser --system {user} makes one"
+    if group and not _known(grp.getgrnam, group):
+        yield f"there is no group '{group}' on this machine; addgroup --system {group} makes one"
+
+
+def _known(ask: object, name: str) -> bool:
+    try:
+        ask(name)  # type: ignore[operator]
+    except KeyError:
+        return False
+    return True
+
+
+def _folders(settings: Settings) -> Iterator[str]:
+    wanted = [("[mail] root", settings.mail.root)]
+    if settings.service.state_directory:
+        wanted.append(("[service] state_directory", settings.service.state_directory))
+    for key, folder in wanted:
+        if os.path.isdir(folder):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                yield f"{key}: {folder} is not readable and writable for {pwd.getpwuid(os.geteuid()).pw_name}"
+        elif os.path.exists(folder):
+            yield f"{key}: {folder} is not a folder"
+        elif not settings.mail.create:
+            yield f"{key}: {folder} does not exist; make it, or set create = yes in [mail]"
+
+
+def _certificates(settings: Settings) -> Iterator[str]:
+    from imapd.server import tls
+
+    try:
+        tls.make_contexts(settings.tls)
+    except tls.TlsError as error:
+        yield f"[tls] {error}"
+
+
+def _people(settings: Settings) -> Iterator[str]:
+    from imapd.directory.ldifdirectory import LdifDirectory
+
+    for directory in settings.directories:
+        try:
+            LdifDirectory.from_settings(directory)
+        except Exception as error:
+            yield f"[directories] [[{directory.name}]]: {error}"
+
+
+def _port(listener: Listener) -> Iterator[str]:
+    """Whether the port can be bound; one that is in use may well be our own, running already."""
+    for address in listener.address:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                probe.bind((address, listener.port))
+            except OSError as error:
+                yield f"[listeners] [[{listener.name}]]: {address} port {listener.port}: {error.strerror}"

@@ -1,0 +1,63 @@
+"""`imapd user add|passwd|list`: the people of an LDIF directory, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from imapd.config import load
+from imapd.directory import users
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the deed of the command line; returns the exit code."""
+    try:
+        path = _ldif_file(options)
+        if options.deed == "list":
+            for person in users.list_people(path):
+                print(f"{person.short_name}\t{person.user_name}\t{person.internet_address or ''}")
+            return 0
+        password = _password(options)
+        if options.deed == "add":
+            users.add(path, options.name, password, full_name=options.full_name, mail=options.mail)
+            print(f"{options.name} was added to {path}.")
+        else:
+            users.set_password(path, options.name, password)
+            print(f"The password of {options.name} was set in {path}.")
+    except (users.UsersError, OSError) as error:
+        print(f"imapd user: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _ldif_file(options: argparse.Namespace) -> str:
+    if options.file:
+        return str(options.file)
+    found = [
+        directory
+        for directory in load(options.config).directories
+        if directory.file and options.directory in (None, directory.name)
+    ]
+    if len(found) != 1:
+        names = ", ".join(directory.name for directory in found) or "none"
+        raise users.UsersError(f"which directory? Say -d NAME; of type ldif are: {names}")
+    assert found[0].file is not None
+    return found[0].file
+
+
+def _password(options: argparse.Namespace) -> bytes:
+    if options.password_file == "-":  # noqa: S105 - standard input
+        password = sys.stdin.buffer.readline()
+    elif options.password_file:
+        with open(options.password_file, "rb") as file:
+            password = file.readline()
+    else:
+        first, second = getpass.getpass("Password: "), getpass.getpass("Once more: ")
+        if first != second:
+            raise users.UsersError("the two passwords are not the same")
+        password = first.encode()
+    password = password.rstrip(b"\r\n")
+    if not password:
+        raise users.UsersError("the password is empty")
+    return password

@@ -1,0 +1,246 @@
+"""Dialogues: scripts of what a client says and a server must answer, one behaviour a file.
+
+A file's name is a sentence. Its head is comments (#) with the RFC's section, then settings, then lines:
+
+    given: INBOX has 3 messages         mailboxes that are made and filled before (with any number of such lines)
+    state: selected INBOX               how connection 1 begins: connected, authenticated (the default), selected NAME
+    capability: MOVE                    words that the server must offer; another server that does not is passed over
+
+    C: a1 NOOP                          said by the client; C+: the same, in one segment with the line before
+    C: a2 APPEND INBOX {#}              {#} or {#+} is the size of the literal that follows in lines of
+    C| Subject: hello                   C|, each ending in CRLF; after {#} the client waits for the server's +
+    S: a1 OK <any>                      the next response must look like this
+    S*: * 3 EXISTS                      several such lines in a row may come in any order
+    S| hello                            the response goes on behind a literal with this line
+    S: <closed>                         the server ends the connection
+    C2: / S2:                           a second connection of the same person (logged in, with its own state2: line)
+
+In S lines <any> is anything, <number> digits, <string> a quoted string or NIL; <x=number> keeps what it found as $x for
+later lines; everything else is meant as it stands. Unasked "* OK", "* CAPABILITY", "* FLAGS", "* n RECENT" and "* BYE"
+lines that no S line expects are passed over; any other unexpected response is a failure.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.daemon import Client, insecure_context
+
+KINDS = {"any": r".*?", "number": r"\d+", "string": r'(?:"(?:[^"\\]|\\.)*"|NIL)', "atom": r"[^\s()\"]+"}
+PASSED_OVER = re.compile(rb"\* (?:OK|CAPABILITY|FLAGS|\d+ RECENT)\b", re.IGNORECASE)
+
+
+class Differs(AssertionError):
+    """The server did not answer as the script says."""
+
+
+@dataclass
+class Step:
+    """One thing that is said or expected: connection, who ("C", "C+", "S", "S*"), text, line number."""
+
+    connection: int
+    who: str
+    text: str
+    line: int
+    more: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Script:
+    """A dialogue as it was read."""
+
+    path: Path
+    given: list[tuple[str, int]]
+    states: dict[int, str]
+    capabilities: list[str]
+    steps: list[Step]
+
+
+def read(path: Path) -> Script:
+    """Read a dialogue. Raises ValueError with file and line."""
+    script = Script(path, [], {1: "authenticated"}, [], [])
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if match := re.fullmatch(r"(C\+?|S\*?)([1-9]?)(:|\|)(?: (.*))?", line):
+            who, connection, mark, text = match[1], int(match[2] or 1), match[3], match[4] or ""
+            if mark == ":":
+                script.steps.append(Step(connection, who, text, number))
+            else:
+                script.steps[-1].more.append(text)
+        elif match := re.fullmatch(r"given: (.+) has (\d+) messages?", line):
+            script.given.append((match[1], int(match[2])))
+        elif match := re.fullmatch(r"state([1-9]?): (connected|authenticated|selected \S+|examined \S+)", line):
+            script.states[int(match[1] or 1)] = match[2]
+        elif match := re.fullmatch(r"capability: (.+)", line):
+            script.capabilities += match[1].split()
+        else:
+            raise ValueError(f"{path}:{number}: this is no line of a dialogue: {line}")
+    return script
+
+
+def sample_message(number: int) -> bytes:
+    """The message that `given` puts in: the same for every server and every run."""
+    return (
+        f"From: Sender {number} <sender{number}@example.org>\r\nTo: reader@example.org\r\nSubject: Message {number}\r\n"
+        f"Date: Mon, {number % 28 + 1:02d} Feb 1994 21:52:25 -0800\r\nMessage-ID: <message-{number}@example.org>\r\n\r\n"
+        f"This is the text of message {number}.\r\n"
+    ).encode()
+
+
+class Player:
+    """Plays a dialogue against a server as one person."""
+
+    def __init__(self, host: str, port: int, user: str, password: str, tls: bool = False, timeout: float = 10) -> None:
+        self.host, self.port, self.user, self.password = host, port, user, password
+        self.tls, self.timeout = tls, timeout
+        self.clients: dict[int, Client] = {}
+        self.kept: dict[str, str] = {}
+
+    def play(self, script: Script) -> bool:
+        """Play it; False where the server does not offer what it is about. Raises Differs."""
+        try:
+            with self.connect() as setup:
+                self.login(setup)
+                offered = b" ".join(setup.ok("CAPABILITY")).decode().upper().split()
+                if any(word.upper() not in offered for word in script.capabilities):
+                    return False
+                for mailbox, count in script.given:
+                    if mailbox.upper() != "INBOX":
+                        setup.command(f'CREATE "{mailbox}"')
+                    for number in range(1, count + 1):
+                        message = sample_message(number)
+                        setup.begin(f'APPEND "{mailbox}" {{{len(message)}}}')
+                        self.continuation(setup, script, 0)
+                        setup.send(message + b"\r\n")
+                        setup.finish(b"t%d" % setup.number)
+                if script.given:
+                    setup.ok("SELECT INBOX")  # so that nothing is \Recent to the dialogue itself
+                setup.ok("LOGOUT")
+            self.perform(script)
+            return True
+        finally:
+            for client in self.clients.values():
+                client.close()
+
+    def connect(self) -> Client:
+        raw = socket.create_connection((self.host, self.port), timeout=self.timeout)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Client(self.wrap(raw) if self.tls else raw)
+
+    def wrap(self, raw: socket.socket) -> ssl.SSLSocket:
+        return insecure_context().wrap_socket(raw, server_hostname=self.host)
+
+    def login(self, client: Client) -> None:
+        client.ok(f'LOGIN "{self.user}" "{self.password}"')
+
+    def client(self, script: Script, number: int) -> Client:
+        if number not in self.clients:
+            client = self.clients[number] = self.connect()
+            state = script.states.get(number, "authenticated")
+            if state != "connected":
+                self.login(client)
+            if state.startswith(("selected", "examined")):
+                client.ok(("SELECT " if state.startswith("selected") else "EXAMINE ") + state.split()[1])
+        return self.clients[number]
+
+    # -- the steps -------------------------------------------------------------------------------------------------
+
+    def perform(self, script: Script) -> None:
+        self.kept = {"user": self.user, "password": self.password}
+        for number in sorted(script.states):
+            self.client(script, number)
+        steps = script.steps
+        index = 0
+        while index < len(steps):
+            step = steps[index]
+            client = self.client(script, step.connection)
+            if step.who == "C":
+                end = index + 1
+                while end < len(steps) and steps[end].who == "C+":
+                    end += 1
+                self.say(client, script, steps[index:end])
+                index = end
+            elif step.who == "S":
+                self.hear(client, script, [step])
+                index += 1
+            elif step.who == "S*":
+                end = index
+                while end < len(steps) and steps[end].who == "S*" and steps[end].connection == step.connection:
+                    end += 1
+                self.hear(client, script, steps[index:end])
+                index = end
+            else:
+                raise ValueError(f"{script.path}:{step.line}: C+ follows a C line")
+
+    def say(self, client: Client, script: Script, steps: list[Step]) -> None:
+        segment = b""
+        for step in steps:
+            text = self.fill(step.text)
+            literal = "".join(self.fill(line) + "\r\n" for line in step.more).encode()
+            if "{#}" in text:
+                head, _, rest = text.partition("{#}")
+                client.send(segment + f"{head}{{{len(literal)}}}\r\n".encode())
+                self.continuation(client, script, step.line)
+                segment = literal + rest.encode() + b"\r\n"
+            else:
+                segment += text.replace("{#+}", f"{{{len(literal)}+}}").encode() + b"\r\n"
+                if literal:
+                    segment += literal + b"\r\n"
+        client.send(segment)
+
+    def continuation(self, client: Client, script: Script, line: int) -> None:
+        response = self.response(client, script, line)
+        if not response.startswith(b"+"):
+            raise Differs(f"{script.path.name}:{line}: a continuation was expected, and this came:\n  {response!r}")
+
+    def hear(self, client: Client, script: Script, steps: list[Step]) -> None:
+        open_steps = list(steps)
+        while open_steps:
+            response = self.response(client, script, open_steps[0].line)
+            for step in open_steps:
+                if self.fits(step, response):
+                    open_steps.remove(step)
+                    break
+            else:
+                if response and PASSED_OVER.match(response):
+                    continue
+                expected = "\n  ".join(self.fill("\n  | ".join((step.text, *step.more))) for step in open_steps)
+                came = response.decode("utf-8", "backslashreplace") or "(the end of the connection)"
+                raise Differs(f"{script.path.name}:{open_steps[0].line}: expected\n  {expected}\ncame\n  {came}")
+
+    def response(self, client: Client, script: Script, line: int) -> bytes:
+        try:
+            return client.response()
+        except TimeoutError:
+            raise Differs(f"{script.path.name}:{line}: nothing came within {self.timeout:g} s") from None
+        except ConnectionError:
+            return b""
+
+    def fits(self, step: Step, response: bytes) -> bool:
+        if step.text == "<closed>":
+            return response == b""
+        wanted = "\r\n".join(self.fill(line) for line in (step.text, *step.more))
+        match = re.fullmatch(self.pattern(wanted), response.decode("utf-8", "surrogateescape").removesuffix("\r\n"), re.DOTALL)
+        if match:
+            self.kept.update(match.groupdict())
+        return bool(match)
+
+    @staticmethod
+    def pattern(text: str) -> str:
+        def placeholder(match: re.Match[str]) -> str:
+            name, kind = match[1], KINDS[match[2]]
+            return f"(?P<{name}>{kind})" if name else kind
+
+        parts = re.split(r"(<(?:\w+=)?(?:any|number|string|atom)>)", text)
+        return "".join(
+            re.sub(r"<(?:(\w+)=)?(\w+)>", placeholder, part) if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
+        )
+
+    def fill(self, text: str) -> str:
+        return re.sub(r"\$(\w+)", lambda match: self.kept.get(match[1], match[0]), text)
