@@ -1,0 +1,1 @@
+"""Tests of imapd/model: sets, flags and mailbox names."""
