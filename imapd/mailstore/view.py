@@ -92,6 +92,11 @@ class Numbered:
         return found
 
     @property
+    def spans(self) -> RangeSet:
+        """Intervals of UIDs that hold these messages and no others of the view."""
+        return RangeSet.from_ranges((self._uids[start], self._uids[stop - 1]) for start, stop in self._slices)
+
+    @property
     def numbers(self) -> RangeSet:
         """The sequence numbers alone."""
         return RangeSet.from_ranges((start + 1, stop) for start, stop in self._slices)
