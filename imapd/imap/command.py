@@ -64,7 +64,9 @@ class Continue:
 class Await:
     """Let everything out, then send in the client's next Line, or None when the view's bell rang (IDLE).
 
-    None also comes once in a while without a bell, so that the command may show that the connection lives.
+    Whoever drives listens at the view first and rings once himself, because what came before is not rung for. None
+    also comes once in a while without a bell, so that the command may show that the connection lives. Without a view
+    there is nothing to listen for.
     """
 
     view: View | None

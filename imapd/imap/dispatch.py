@@ -151,6 +151,7 @@ class Conversation:
         session = self.session
         session.tag = ""
         try:
+            scan.skip_spaces()  # there are clients that begin with one
             session.tag = scan.tag()
             scan.sp()
             name = scan.command_name()

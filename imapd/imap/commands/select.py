@@ -41,8 +41,7 @@ class Select(Command):
         scan.sp()
         mailbox = scan.mailbox()
         modifiers: list[Modifier] = []
-        if not scan.at_end():
-            scan.sp()
+        if scan.accept(b" ") and scan.peek() == b"(":
             modifiers = scan.parenthesized(lambda: _modifier(scan, session))
         scan.end()
         return cls(mailbox, tuple(modifiers))
