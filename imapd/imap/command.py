@@ -6,7 +6,7 @@ For whoever writes a command (RFC 3501 section 6, RFC 9051 section 6):
    it may come, and whether EXPUNGE responses may be sent after it (`may_expunge`, RFC 9051 section 7.5.1).
 2. `parse` reads everything after the name, the separating space included, up to the end of the line (`scan.end()`),
    raises BadSyntax, changes nothing, and gives an instance whose fields are the arguments.
-3. `run` is a generator. It yields responses (wire/responses, or anything with `chunks(utf8)`) and the three words
+3. `run` is a generator. It yields responses (wire/responses, or anything with `chunks(utf8)`) and the words
    below, and ends with `return`, or `return Done(text, code)` where the tagged OK should say something of its own.
    It never writes a tagged line: what goes wrong is raised (model/errors) and dispatch finds the words.
 4. It touches no socket, lock or clock; `session.loop` is there for those who work long (`session.loop.breathe()`).
@@ -73,6 +73,14 @@ class Await:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Tell the client what is new in its mailbox, expunges too; whether anything was said is sent in (IDLE).
+
+    Dispatch sees to it, and the driver never meets it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Upgrade:
     """Let everything out, begin TLS on the connection and send True in, with nothing of the clear text left over."""
 
@@ -86,7 +94,7 @@ class Done:
 
 
 Yielded = Response | Continue | Await | Upgrade
-Running = Generator[Yielded, "Line | bool | None", Done | None]
+Running = Generator[Yielded | News, "Line | bool | None", Done | None]
 
 
 LITERAL_LIMIT = 64 * 1024

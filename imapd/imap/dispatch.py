@@ -24,7 +24,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from imapd.imap import updates
-from imapd.imap.command import BEFORE_LOGIN, MAILBOX_OPEN, Command, Done, Response, State, Upgrade, Yielded
+from imapd.imap.command import BEFORE_LOGIN, MAILBOX_OPEN, Command, Done, News, Response, State, Upgrade, Yielded
 from imapd.imap.session import Session
 from imapd.mailstore.errors import NoSuchMailbox, StoreError
 from imapd.mailstore.store import Spool
@@ -192,6 +192,9 @@ class Conversation:
             sent: Line | bool | None = None
             while True:
                 word = running.send(sent)
+                if isinstance(word, News):
+                    sent = yield from self._news()
+                    continue
                 if isinstance(word, Upgrade):
                     # RFC 9051 section 6.2.1: the tagged OK is the last that goes in the clear
                     yield Status("OK", "Begin TLS now.", tag=self.session.tag)
@@ -202,6 +205,14 @@ class Conversation:
         finally:
             running.close()
         return None if answered else _Verdict("OK", done.text or f"{command.name} completed.", done.code)
+
+    def _news(self) -> Generator[Yielded, Line | bool | None, bool]:
+        """The news in the midst of a command; returns whether anything was said."""
+        said = False
+        for response in updates.news(self.session, may_expunge=True):
+            said = True
+            yield response
+        return said
 
     # --- literals ----------------------------------------------------------------------------------------------------
 
@@ -222,7 +233,7 @@ class Conversation:
     def _sink(self, offer: LiteralOffered) -> Spool | None:
         scan = Scanner(offer.so_far, utf8=self.session.utf8)
         command = self._find(scan)
-        if not offer.synchronizing and offer.size > LITERAL_MINUS and not self.session.offers.has("LITERAL+"):
+        if not offer.synchronizing and offer.size > LITERAL_MINUS and not self.session.offers.long_literals:
             raise BadSyntax(f"A literal without waiting may have {LITERAL_MINUS} octets.")
         sink = command.admit(scan, offer, self.session)
         if sink is None:

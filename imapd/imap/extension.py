@@ -196,7 +196,8 @@ class Extension:
     """One thing that the server can do.
 
     words: what CAPABILITY says, from the state `since` on, when `offered` agrees; `offered` may also give the words
-    themselves (AUTH=..., STARTTLS). `enables`: words that ENABLE takes. The rest are entries of the tables.
+    themselves (AUTH=..., STARTTLS). `enables`: words that ENABLE takes. `long_literals`: literals that do not wait for
+    us may be long. The rest are entries of the tables.
     """
 
     words: tuple[str, ...] = ()
@@ -211,6 +212,7 @@ class Extension:
     modifiers: tuple[type[Modifier], ...] = ()
     mechanisms: tuple[Any, ...] = ()
     enables: tuple[str, ...] = ()
+    long_literals: bool = False
 
     def said(self, session: Session) -> Sequence[str]:
         """The words that CAPABILITY says now."""
@@ -251,6 +253,7 @@ class Offers:
         self.modifiers = self._modifiers()
         mechanisms: dict[str, Any] = self._table("mechanism", lambda one: one.mechanisms)
         self.mechanisms = {name: one for name, one in mechanisms.items() if f"AUTH={name}" not in self.without}
+        self.long_literals = any(one.long_literals for one in self.extensions)
         self.enables = {word.upper(): word for one in self.extensions for word in one.enables}
 
     def capabilities(self, session: Session) -> list[str]:

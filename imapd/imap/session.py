@@ -16,6 +16,7 @@ The session does no I/O of its own. What it hands to the log it hands to `log`, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -40,7 +41,7 @@ class Directory(Protocol):
 class Log(Protocol):
     """Where a session's events go: one line for each, written by log.py."""
 
-    def __call__(self, event: str, **fields: object) -> None:
+    def __call__(self, event: str, *, level: int = logging.INFO, **fields: object) -> None:
         """Write the event down."""
 
 

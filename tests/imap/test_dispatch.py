@@ -279,3 +279,10 @@ def test_a_literal_in_idle_ends_the_connection() -> None:
     talk.say("a IDLE")
     assert talk.say("DONE {5}")[0].startswith("* BYE")
     assert talk.closed
+
+
+def test_a_line_too_long_within_a_command_ends_the_connection() -> None:
+    talk = Talk()
+    talk.say("a AUTHENTICATE PLAIN")
+    assert talk.say("x" * 9000)[0].startswith("* BYE")
+    assert talk.closed

@@ -196,7 +196,7 @@ class Talk:
         assert lines.pop() == "", "the server has sent half a line"
         return lines
 
-    def _log(self, event: str, **fields: object) -> None:
+    def _log(self, event: str, *, level: int = 20, **fields: object) -> None:
         self.events.append((event, fields))
 
 

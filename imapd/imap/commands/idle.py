@@ -1,14 +1,11 @@
 """IDLE (RFC 2177, RFC 9051 section 6.3.13): tell the news as they come, until the client says DONE.
 
 The first line after IDLE is the continuation, news or not: there are clients that give up push where it is not. A word
-of life is sent only after a long silence, since it wakes the radio of a phone for nothing, and IDLE is never ended by
-us: a client whose IDLE was cut may not come back to it.
+of life is sent only after a long silence, since it wakes the radio of a phone for nothing. The command never ends by
+itself while the mailbox is there: a client whose IDLE was cut may not come back to it.
 """
 
-from collections.abc import Generator
-
-from imapd.imap import updates
-from imapd.imap.command import LOGGED_IN, Await, Command, Done, Running, State, Yielded
+from imapd.imap.command import LOGGED_IN, Await, Command, Done, News, Running, State
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
 from imapd.model.errors import BadSyntax
@@ -27,28 +24,19 @@ class Idle(Command):
         said_at = session.loop.monotonic()
         line: Line | bool | None = None
         while line is None:
-            said = yield from _news(session, said_at)
-            if said:
-                said_at = session.loop.monotonic()
+            said = yield News()
             if session.ended:
                 return Done("IDLE ended.")
+            keepalive = session.settings.keepalive
+            if not said and keepalive and session.loop.monotonic() - said_at >= keepalive:
+                yield Status("OK", "Still here.")
+                said = True
+            if said:
+                said_at = session.loop.monotonic()
             line = yield Await(session.view if session.has_view else None)
         if isinstance(line, Line) and line.text.strip().upper() != b"DONE":
             raise BadSyntax("IDLE is ended by DONE.")
         return Done("IDLE ended.")
-
-
-def _news(session: Session, said_at: float) -> Generator[Yielded, Line | bool | None, bool]:
-    """Tell what there is to tell, or after a long silence that we are still here; returns whether anything was said."""
-    said = False
-    for response in updates.news(session, may_expunge=True):
-        said = True
-        yield response
-    keepalive = session.settings.keepalive
-    if not said and keepalive and session.loop.monotonic() - said_at >= keepalive:
-        said = True
-        yield Status("OK", "Still here.")
-    return said
 
 
 extension = Extension(words=("IDLE",), since=State.NOT_AUTHENTICATED, commands=(Idle,))

@@ -129,7 +129,8 @@ def _exchange(mechanism: Any, initial: bytes | None) -> Generator[Yielded, Line 
         while True:
             if response is None:
                 line = yield Continue(base64.b64encode(challenge))
-                assert isinstance(line, Line)
+                if not isinstance(line, Line):
+                    raise BadSyntax("The login was broken off.")
                 response = _decode(line.text)
             challenge, response = exchange.send(response), None
     except StopIteration as end:

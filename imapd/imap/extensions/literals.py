@@ -10,8 +10,8 @@ from imapd.imap.session import Session
 
 
 def _instead(session: Session) -> bool:
-    return not session.offers.has("LITERAL+")
+    return not session.offers.long_literals
 
 
-extension = Extension(words=("LITERAL+",), since=State.NOT_AUTHENTICATED)
+extension = Extension(words=("LITERAL+",), since=State.NOT_AUTHENTICATED, long_literals=True)
 smaller = Extension(words=("LITERAL-",), since=State.NOT_AUTHENTICATED, offered=_instead)
