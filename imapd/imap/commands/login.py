@@ -87,7 +87,7 @@ def log_in(session: Session, method: str, user: str, password: bytes) -> Done:
     session.login_name = user
     began = session.loop.monotonic()
 
-    def tell(event: str, **fields: object) -> None:
+    def tell(event: str, **fields: Any) -> None:
         seconds = round(session.loop.monotonic() - began, 3)
         session.log(event, user=user[:256], method=method, tls=session.private, seconds=seconds, **fields)
 

@@ -5,7 +5,7 @@ there are phones that send more, so twice as many are read, and the rest are pas
 """
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from imapd.imap.command import Command, Running, State
 from imapd.imap.extension import Extension
@@ -41,7 +41,8 @@ class Id(Command):
     def run(self, session: Session) -> Running:
         session.client = self.fields
         if self.fields:
-            session.log("client", **{f"client_{_bare(name)}": value for name, value in self.fields.items()})
+            fields: dict[str, Any] = {f"client_{_bare(name)}": value for name, value in self.fields.items()}
+            session.log("client", **fields)
         settings = session.settings
         told = (("name", settings.product), ("version", settings.version), ("support-url", settings.support_url))
         yield IdResponse([(name, value) for name, value in told if value])
