@@ -25,6 +25,8 @@ NAME_OCTETS: Final = 1_000
 """Keeps a whole path below the 4,096 octets that the kernel takes, and an answer to LIST short."""
 LEVELS: Final = 20
 """Deeper trees are the work of runaway programs."""
+WIRE_OCTETS: Final = 8_000
+"""What is read as a name at all: no path is that long, and to bring combining marks into NFC takes quadratic time."""
 
 _PLAIN = re.compile(r"[ -%'-~]*")  # the characters that stand for themselves in modified UTF-7
 _SHIFTED = re.compile(r"&|[^ -~]+")  # what must be encoded, in the longest runs
@@ -47,6 +49,8 @@ def decode_wire(raw: bytes, utf8: bool) -> str:
 
 def decode_pattern(raw: bytes, utf8: bool) -> str:
     """As decode_wire, but INBOX stays as it was written: in a pattern of LIST it need not be the first level."""
+    if len(raw) > WIRE_OCTETS:
+        raise BadName("The mailbox name is too long")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

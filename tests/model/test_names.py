@@ -84,6 +84,16 @@ def test_what_is_not_text_is_refused(raw):
             decode_wire(raw, utf8)
 
 
+def test_a_name_longer_than_any_path_is_not_looked_at():
+    marks = "a" + "\u0315\u0300" * 1_000_000
+    began = time.perf_counter()
+    for raw in (marks.encode(), b"a" * 1_000_000):
+        with pytest.raises(BadName, match="long"):
+            decode_wire(raw, utf8=True)
+    decode_wire(marks[:4_000].encode(), utf8=True)
+    assert time.perf_counter() - began < 1
+
+
 def test_raw_utf8_is_read_whether_it_was_asked_for_or_not():
     assert decode_wire("Entwürfe".encode(), utf8=False) == "Entwürfe"
     assert decode_wire("Entwürfe&-".encode(), utf8=False) == "Entwürfe&"

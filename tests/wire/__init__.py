@@ -1,0 +1,1 @@
+"""Tests of imapd/wire: framer, scanner, writer and responses."""
