@@ -1,0 +1,144 @@
+"""Header fields of a message or a body part: lines, names, unfolded values, and the parts of a header for FETCH.
+
+Takes the bytes of a header as they stand in the message and gives bytes back; decoding into text is text.py's work.
+What stands inside a value is read by values.py (parameters, dates) and address.py, whose functions are offered here
+too. Nothing raises on any bytes. What is broken is read as far as it makes sense, as real mail needs:
+
+1. A header ends with its first empty line. A line without a colon is no field and does not end the header.
+2. Lines end with LF, a CR before it belongs to the line end; a bare CR is an ordinary octet.
+3. The cost is linear in the octets. A header is looked at for MAX_HEADER octets; what lies beyond is missing in the
+   answers, never in the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from imapd.mime.address import GROUP_END, Address, addresses
+from imapd.mime.values import Parameters, parameters, parse_date, unfold
+
+__all__ = [
+    "GROUP_END", "MAX_HEADER", "Address", "Field", "Parameters", "addresses", "fields", "wanted_values", "lines",
+    "parameters", "parse_date", "select", "split", "unfold",
+]  # fmt: skip
+
+MAX_HEADER: Final = 10 * 1024 * 1024
+"""Longer headers are hostile; the largest honest ones (mailing list expansions) have about 1 MB."""
+
+_WINDOW: Final = 64 * 1024  # lines of a long header are made in portions of this size
+_BREATH: Final = 1_023  # lines between two breaths: less than a millisecond
+_NOT_A_NAME = re.compile(rb"[\x00-\x20\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field. A line that is none has an empty name and everything in `raw`.
+
+    value: what follows the colon, folds and line end included. raw: the whole field, so that the raws of all
+    fields put together are the header without the empty line.
+    """
+
+    name: bytes
+    value: bytes
+    raw: bytes
+
+
+def lines(header: bytes) -> Iterator[bytes]:
+    """The lines of a header with their line ends, up to the empty one, which is not given."""
+    if header[:1] == b"\n" or header[:2] == b"\r\n":
+        return
+    size = min(len(header), MAX_HEADER)
+    at = 0
+    while at < size:
+        stop = size
+        if size - at > _WINDOW:
+            stop = header.rfind(b"\n", at, at + _WINDOW) + 1 or header.find(b"\n", at + _WINDOW, size) + 1 or size
+        window = header if stop - at == len(header) else header[at:stop]
+        pieces = window.split(b"\n")
+        last = pieces.pop()
+        for line in pieces:
+            if not line or line == b"\r":
+                return
+            yield line + b"\n"
+        if last:
+            yield last
+        at = stop
+
+
+def split(header: bytes) -> list[Field]:
+    """All fields in order."""
+    return list(fields(header))
+
+
+def fields(header: bytes) -> Iterator[Field]:
+    """The fields one by one. A first line that begins with a blank is a field without a name."""
+    raw: list[bytes] = []
+    for line in lines(header):
+        if raw and line[0] not in b" \t":
+            yield _field(b"".join(raw))
+            raw.clear()
+        raw.append(line)
+    if raw:
+        yield _field(b"".join(raw))
+
+
+def _field(raw: bytes) -> Field:
+    name, colon, value = raw.partition(b":")
+    # RFC 2822 section 4.5: obsolete syntax has blanks before the colon. Names hold none inside (section 2.2).
+    name = name.rstrip(b" \t")
+    if not colon or not name or _NOT_A_NAME.search(name):
+        return Field(b"", b"", raw)
+    return Field(name, value, raw)
+
+
+def wanted_values(
+    header: bytes, names: Collection[bytes], breathe: Callable[[], None] | None = None
+) -> dict[bytes, list[bytes]]:
+    """The unfolded values of the wanted fields by their lower-case names, in order; names are given in lower case."""
+    found: dict[bytes, list[bytes]] = {}
+    for number, line in enumerate(_unfolded(header)):
+        if number & _BREATH == _BREATH and breathe is not None:
+            breathe()
+        name, colon, value = line.partition(b":")
+        name = name.lower()
+        if name not in names:
+            name = name.rstrip(b" \t")
+            if name not in names:
+                continue
+        if colon:
+            found.setdefault(name, []).append(value.strip(b" \t\r"))
+    return found
+
+
+def _unfolded(header: bytes) -> Iterable[bytes]:
+    """The fields of a header, each on one line; in one go where it is of ordinary size and spelling."""
+    if len(header) > _WINDOW or header.count(b"\n") != header.count(b"\r\n"):
+        return (unfold(field.raw) for field in fields(header))
+    if header.startswith(b"\r\n"):
+        return ()
+    end = header.find(b"\r\n\r\n")
+    text = header if end < 0 else header[:end]
+    return text.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t").split(b"\r\n")
+
+
+def select(header: bytes, names: Collection[bytes], others: bool = False) -> bytes:
+    """The fields of those names as they stand in the header, or all others, and the empty line.
+
+    For HEADER.FIELDS and HEADER.FIELDS.NOT (RFC 3501 section 6.4.5): names match whatever their case. What is no field
+    goes with the others.
+    """
+    wanted = {name.lower() for name in names}
+    kept: list[bytes] = []
+    keeps = others
+    for line in lines(header):
+        if line[0] not in b" \t":
+            name, colon, _ = line.partition(b":")
+            keeps = (colon == b":" and name.rstrip(b" \t").lower() in wanted) != others
+        if keeps:
+            kept.append(line)
+    if kept and not kept[-1].endswith(b"\n"):
+        kept.append(b"\r\n")
+    return b"".join(kept) + b"\r\n"

@@ -1,0 +1,452 @@
+"""The tree of a message's parts, with the place of each in the message (RFC 2045, RFC 2046, RFC 3501 section 6.4.5).
+
+`parse` reads a message once from its first octet to its last. It keeps a list of the parts that are open, outermost
+first, and a table of the boundaries that are being watched for. What it promises, on any bytes:
+
+1. It never raises, and never refuses: a message that exceeds a limit has a tree that is cut there.
+2. Offsets nest. For every part header_start <= body_start <= end; a child lies within its parent's body; the embedded
+   message is exactly the body of its message part; siblings follow each other.
+3. The line end before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1), so a body ends before it.
+4. No octet is searched more often than a fixed number of times, whatever the nesting: the cost is linear.
+5. No recursion: the depth of the input is not the depth of Python's stack. Walk a tree with `walk`.
+
+Where mail is broken:
+
+- A Content-Type that is missing or makes no sense means text/plain, in a digest message/rfc822 if it is missing
+  (RFC 2045 section 5.2, RFC 2046 section 5.1.5). A bare "text", "multipart" or "application" gets the usual subtype.
+- A delimiter ends a header where the empty line is missing. Without one, a header goes on to the first empty line.
+- A delimiter line is the whole boundary and nothing else but blanks, so one boundary may begin with another. The
+  innermost open part with that boundary takes it. A multipart without close delimiter ends where its parent goes on.
+- A multipart in which no part begins (no boundary, or it never occurs) has its whole body as its one part, plain text:
+  the reader sees all there is, and IMAP's grammar wants at least one part.
+- An embedded message is looked into only where its octets stand there as they are. One in base64 or quoted-printable,
+  which RFC 2046 section 5.2.1 forbids, is a leaf without `embedded`, because offsets into it would mean nothing.
+- A multipart or message deeper than MAX_DEPTH is a leaf; after MAX_PARTS parts the last one takes all that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from imapd.mime.header import MAX_HEADER, Parameters, parameters, wanted_values
+
+Fields = dict[bytes, list[bytes]]
+_Type = tuple[bytes, bytes, Parameters]
+
+MAX_PARTS: Final = 10_000
+MAX_DEPTH: Final = 100
+MAX_ALL_HEADERS: Final = 50 * 1024 * 1024
+"""Headers of parts that come after so many octets of headers are taken for empty."""
+
+MAX_LANGUAGES: Final = 100
+"""Any more are not for a reader."""
+
+_STRIDE: Final = 1 << 20  # searched in one go: about a millisecond, then others may run
+_ABSENT: Final = -1
+
+_MIME_FIELDS: Final = frozenset(
+    b"content-" + name
+    for name in (
+        b"type", b"transfer-encoding", b"id", b"description", b"disposition", b"language", b"location", b"md5",
+    )
+)  # fmt: skip
+ENVELOPE_FIELDS: Final = frozenset(
+    (b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id")
+)
+_MESSAGE_FIELDS: Final = _MIME_FIELDS | ENVELOPE_FIELDS
+
+_PLAIN_TEXT: Final[_Type] = (b"text", b"plain", ((b"charset", b"us-ascii"),))  # RFC 2045 section 5.2
+_IN_DIGEST: Final[_Type] = (b"message", b"rfc822", ())
+_USUAL_SUBTYPE: Final = {b"text": b"plain", b"multipart": b"mixed", b"application": b"octet-stream"}
+_IDENTITY: Final = frozenset((b"7bit", b"8bit", b"binary", b""))
+
+
+class Part:
+    """One part of a message: the message itself, a part of a multipart, or an embedded message.
+
+    Strings are as sent. type, subtype and encoding have their defaults where the header has none; the others are None.
+    end is the place after the body; lines counts the body's line ends, for text and embedded messages only.
+    fields has the values that an ENVELOPE is made of, where the part is a message.
+    """
+
+    __slots__ = (
+        "body_start", "children", "description", "disposition", "embedded", "encoding", "end", "fields",
+        "header_start", "id", "language", "lines", "location", "md5", "params", "subtype", "type",
+    )  # fmt: skip
+
+    def __init__(self, header_start: int, body_start: int, fields: Fields, in_digest: bool) -> None:
+        self.header_start = header_start
+        self.body_start = body_start
+        self.end = body_start
+        self.lines = 0
+        self.children: list[Part] = []
+        self.embedded: Part | None = None
+        self.fields = fields
+        value = _first(fields, b"content-type")
+        if value is None:
+            self.type, self.subtype, self.params = _IN_DIGEST if in_digest else _PLAIN_TEXT
+        else:
+            self.type, self.subtype, self.params = _content_type(value)
+        value = _first(fields, b"content-transfer-encoding")
+        self.encoding = b"7bit" if value is None else _encoding(value)
+        value = _first(fields, b"content-disposition")
+        self.disposition = None if value is None else _disposition(value)
+        value = _first(fields, b"content-language")
+        self.language = None if value is None else _languages(value)
+        self.id = _first(fields, b"content-id")
+        self.description = _first(fields, b"content-description")
+        self.location = _first(fields, b"content-location")
+        self.md5 = _first(fields, b"content-md5")
+
+    @property
+    def size(self) -> int:
+        """The octets of the body, as they stand in the message."""
+        return self.end - self.body_start
+
+    @property
+    def content_type(self) -> bytes:
+        """Type and subtype in lower case."""
+        return (self.type + b"/" + self.subtype).lower()
+
+    @property
+    def is_multipart(self) -> bool:
+        """Whether the part says that it is a multipart; beyond the limits it may be one without children."""
+        return self.type.lower() == b"multipart"
+
+    def parameter(self, name: bytes) -> bytes | None:
+        """The value of the first parameter of Content-Type with that name, given in lower case."""
+        for key, value in self.params:
+            if key.lower() == name:
+                return value
+        return None
+
+    def header(self, message: bytes) -> bytes:
+        """The header of this part with the empty line that ends it."""
+        return message[self.header_start : self.body_start]
+
+    def body(self, message: bytes) -> bytes:
+        """The body of this part as it stands in the message."""
+        return message[self.body_start : self.end]
+
+
+def walk(root: Part) -> Iterator[Part]:
+    """The part and all below it, in the order of the message."""
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if part.embedded is not None:
+            waiting.append(part.embedded)
+        waiting.extend(reversed(part.children))
+
+
+# The values of a part's header.
+
+
+def _first(fields: Fields, name: bytes) -> bytes | None:
+    values = fields.get(name)
+    return values[0] if values else None
+
+
+def _content_type(value: bytes) -> _Type:
+    main, params = parameters(value)
+    kind, _, subtype = main.partition(b"/")
+    subtype = subtype or _USUAL_SUBTYPE.get(kind.lower(), b"")
+    if not kind or not subtype or b"/" in subtype:
+        return _PLAIN_TEXT
+    return kind, subtype, params
+
+
+def _encoding(value: bytes) -> bytes:
+    return value if value.isalnum() else parameters(value)[0] or b"7bit"
+
+
+def _disposition(value: bytes) -> tuple[bytes, Parameters] | None:
+    kind, params = parameters(value)
+    # RFC 2183 section 2.8: what is unknown is an attachment; so is what cannot be read.
+    return (kind or b"attachment", params) if kind or params else None
+
+
+def _languages(value: bytes) -> tuple[bytes, ...] | None:
+    tags = (parameters(piece)[0] for piece in value.split(b",", MAX_LANGUAGES))
+    return tuple(tag for tag in tags if tag) or None
+
+
+# Reading a message.
+
+
+def parse(message: bytes, breathe: Callable[[], None] | None = None) -> Part:
+    """The tree of a message with CRLF line ends; `breathe` is called about every millisecond of work."""
+    return _Reading(message, breathe).run()
+
+
+class _Watched:
+    """A boundary that is being watched for, and what to put back when it is no more."""
+
+    __slots__ = ("boundary", "level", "level_before", "needle_before")
+
+    def __init__(self, boundary: bytes, level: int, level_before: int | None, needle_before: bytes) -> None:
+        self.boundary = boundary
+        self.level = level
+        self.level_before = level_before
+        self.needle_before = needle_before
+
+
+class _Reading:
+    """The reading of one message.
+
+    open: the open parts, outermost first; a part's place in it is its level.
+    levels: the level of each watched boundary; watched: the same as a stack, innermost last.
+    needle: what every delimiter that is watched for begins with, line end before it included.
+    blanks: where the next empty line is, for both spellings of it, as far as it was looked for.
+    """
+
+    def __init__(self, message: bytes, breathe: Callable[[], None] | None) -> None:
+        self.message = message
+        self.breathe = breathe
+        self.open: list[Part] = []
+        self.levels: dict[bytes, int] = {}
+        self.watched: list[_Watched] = []
+        self.needle = b""
+        self.blanks = {b"\n\r\n": _ABSENT, b"\n\n": _ABSENT}
+        self.parts = 0
+        self.header_octets = 0
+        self.counted_to = 0
+        self.line_ends = 0
+        self.lines_before: list[int] = []  # by level: the line ends before the body, for embedded messages
+
+    def run(self) -> Part:
+        """Read from delimiter to delimiter."""
+        root = self._begin_message(0, in_digest=False)
+        at = self.open[-1].body_start
+        while self.parts < MAX_PARTS:
+            found = self._delimiter(max(at - 1, 0), len(self.message))
+            if found is None:
+                break
+            line, after, level, is_close = found
+            self._end_parts(level, line)
+            multipart = self.open[level]
+            if is_close:
+                self._unwatch(level)
+                at = after
+            else:
+                part = self._begin_message(after, multipart.subtype.lower() == b"digest")
+                multipart.children.append(part)
+                at = self.open[-1].body_start
+        self._end_parts(-1, len(self.message))
+        return root
+
+    def _begin_message(self, at: int, in_digest: bool) -> Part:
+        """Open the part whose header begins there, and the messages that its body turns out to be."""
+        first = part = self._begin(at, in_digest)
+        while self._may_look_inside() and part.content_type in (b"message/rfc822", b"message/global"):
+            if part.encoding.lower() not in _IDENTITY:
+                break
+            self.lines_before[-1] = self._lines_to(part.body_start)
+            part.embedded = self._begin(part.body_start, False, is_message=True)
+            part = part.embedded
+        if part.is_multipart and self._may_look_inside():
+            boundary = (part.parameter(b"boundary") or b"").rstrip()
+            if boundary:
+                self._watch(boundary)
+        return first
+
+    def _may_look_inside(self) -> bool:
+        return len(self.open) <= MAX_DEPTH and self.parts < MAX_PARTS
+
+    def _begin(self, at: int, in_digest: bool, is_message: bool = False) -> Part:
+        body_start = self._header_end(at)
+        header = b""
+        if self.header_octets < MAX_ALL_HEADERS:
+            header = self.message[at : min(body_start, at + MAX_HEADER)]
+        self.header_octets += len(header)
+        wanted = _MESSAGE_FIELDS if is_message or not self.open else _MIME_FIELDS
+        part = Part(at, body_start, wanted_values(header, wanted, self.breathe), in_digest)
+        self.parts += 1
+        self.open.append(part)
+        self.lines_before.append(0)
+        if self.breathe is not None:
+            self.breathe()
+        return part
+
+    # Where a header ends.
+
+    def _header_end(self, at: int) -> int:
+        """The place after the empty line, or of the delimiter that comes before it, or the end of the message."""
+        message = self.message
+        if message.startswith(b"\r\n", at):
+            return at + 2
+        if message.startswith(b"\n", at):
+            return at + 1
+        crlf, lf = self._blank(b"\n\r\n", at), self._blank(b"\n\n", at)
+        blank = min(crlf, lf)
+        found = self._delimiter(max(at - 1, 0), min(blank + 1, len(message))) if self.levels else None
+        if found is not None:
+            return found[0]
+        if blank == len(message):
+            return blank
+        return blank + (3 if crlf < lf else 2)
+
+    def _blank(self, ending: bytes, at: int) -> int:
+        """The next line end followed by an empty line of that spelling, or the length of the message.
+
+        Kept until it is passed, so that many headers without an empty line do not each search the whole message.
+        """
+        if self.blanks[ending] < at:
+            place = self._find(ending, at, len(self.message))
+            self.blanks[ending] = len(self.message) if place < 0 else place
+        return self.blanks[ending]
+
+    # Boundaries.
+
+    def _watch(self, boundary: bytes) -> None:
+        level = len(self.open) - 1
+        self.watched.append(_Watched(boundary, level, self.levels.get(boundary), self.needle))
+        self.levels[boundary] = level
+        delimiter = b"\n--" + boundary
+        self.needle = _common_start(self.needle, delimiter) if len(self.watched) > 1 else delimiter
+
+    def _unwatch(self, level: int) -> None:
+        """Stop watching for the boundaries of the parts from that level on inwards."""
+        while self.watched and self.watched[-1].level >= level:
+            last = self.watched.pop()
+            self.needle = last.needle_before
+            if last.level_before is None:
+                del self.levels[last.boundary]
+            else:
+                self.levels[last.boundary] = last.level_before
+
+    def _delimiter(self, at: int, stop: int) -> tuple[int, int, int, bool] | None:
+        """The next delimiter after a line end from `at` on: its line's start, the next line's, level, is it a close."""
+        message, levels = self.message, self.levels
+        while levels:
+            hit = self._find(self.needle, at, stop)
+            if hit < 0:
+                return None
+            line_end = message.find(b"\n", hit + 1)
+            after = len(message) if line_end < 0 else line_end + 1
+            line = message[hit + 3 : after].rstrip()
+            if line in levels:
+                return hit + 1, after, levels[line], False
+            if line.endswith(b"--") and line[:-2] in levels:
+                return hit + 1, after, levels[line[:-2]], True
+            at = max(after - 1, hit + 1)
+        return None
+
+    def _find(self, needle: bytes, at: int, stop: int) -> int:
+        """bytes.find, with a breath after every stride."""
+        while stop - at > _STRIDE:
+            hit = self.message.find(needle, at, at + _STRIDE + len(needle) - 1)
+            if hit >= 0:
+                return hit
+            at += _STRIDE
+            if self.breathe is not None:
+                self.breathe()
+        return self.message.find(needle, at, stop)
+
+    # Ends.
+
+    def _end_parts(self, level: int, delimiter: int) -> None:
+        """End the parts within that level at the line end before a delimiter, or at the message's end."""
+        end = delimiter
+        if level >= 0:
+            end -= 2 if self.message.startswith(b"\r\n", delimiter - 2) else 1
+        self._unwatch(level + 1)
+        while len(self.open) > level + 1:
+            part = self.open.pop()
+            lines_before = self.lines_before.pop()
+            # An empty body begins where its delimiter does; then the line end is the header's, here and further out.
+            end = part.end = max(end, part.body_start)
+            if part.embedded is not None:
+                part.lines = self._lines_to(part.end) - lines_before
+            elif part.is_multipart:
+                if not part.children and self.parts < MAX_PARTS and len(self.open) < MAX_DEPTH:
+                    self._whole_body(part)
+            elif part.type.lower() == b"text":
+                part.lines = self._count(part.body_start, part.end)
+
+    def _whole_body(self, multipart: Part) -> None:
+        """Make the body of a multipart in which no part began its one part."""
+        part = Part(multipart.body_start, multipart.body_start, {}, False)
+        part.end = multipart.end
+        part.lines = self._count(part.body_start, part.end)
+        multipart.children.append(part)
+        self.parts += 1
+
+    def _lines_to(self, place: int) -> int:
+        """The line ends before a place; places come in ascending order, so that nothing is counted twice."""
+        if place > self.counted_to:
+            self.line_ends += self._count(self.counted_to, place)
+            self.counted_to = place
+        return self.line_ends
+
+    def _count(self, start: int, end: int) -> int:
+        total = 0
+        while end - start > _STRIDE:
+            total += self.message.count(b"\n", start, start + _STRIDE)
+            start += _STRIDE
+            if self.breathe is not None:
+                self.breathe()
+        return total + self.message.count(b"\n", start, end)
+
+
+def _common_start(one: bytes, other: bytes) -> bytes:
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return one[:place]
+    return min(one, other, key=len)
+
+
+# The parts of a message by IMAP's numbers.
+
+
+def find(root: Part, message: bytes, path: tuple[int, ...], text: str | None = None) -> tuple[int, int] | None:
+    """The (offset, length) of BODY[section] in the message, or None where there is no such section.
+
+    RFC 3501 section 6.4.5. text is None, "HEADER", "TEXT" or "MIME"; for HEADER.FIELDS take HEADER and header.select.
+    The parts of a multipart are numbered from 1. Anything else has a part 1, which is its body; but below a leaf
+    there is nothing. Below an embedded message go the numbers of that message's parts.
+    """
+    if not path:
+        return None if text == "MIME" else _section(root, text or "WHOLE")
+    part = part_at(root, path)
+    if part is None:
+        return None
+    if text == "MIME":
+        return _section(part, "HEADER")
+    if text is None:
+        return _section(part, "TEXT")
+    return None if part.embedded is None else _section(part.embedded, text)
+
+
+def part_at(root: Part, path: tuple[int, ...]) -> Part | None:
+    """The part with that path of numbers, of which there is at least one; None where there is no such part."""
+    part = _numbered(root, path[0])
+    for number in path[1:]:
+        if part is None:
+            return None
+        if part.embedded is not None:
+            part = _numbered(part.embedded, number)
+        else:
+            part = _child(part, number)
+    return part
+
+
+def _numbered(message: Part, number: int) -> Part | None:
+    """The part of a message with that number: where it is no multipart, it is its own part 1."""
+    if message.children:
+        return _child(message, number)
+    return message if number == 1 else None
+
+
+def _child(part: Part, number: int) -> Part | None:
+    return part.children[number - 1] if 0 < number <= len(part.children) else None
+
+
+def _section(part: Part, text: str) -> tuple[int, int]:
+    if text == "HEADER":
+        return part.header_start, part.body_start - part.header_start
+    if text == "TEXT":
+        return part.body_start, part.end - part.body_start
+    return part.header_start, part.end - part.header_start
