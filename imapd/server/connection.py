@@ -1,0 +1,364 @@
+"""One client's connection: reads lines, lets the conversation answer them, and sends what it yields.
+
+The way of the octets: Transport → Framer → Line → Conversation.answer, a generator → responses → Transport. The
+generator's three words to us are Continue, Await and Upgrade (imap/command).
+
+Rules:
+
+1. One command at a time, in the order received.
+2. Output is gathered to about 64 kB and then written; while the client does not take it, its generator stands still.
+3. Before the login one deadline counts from the first octet to the last, whatever the client sends meanwhile. After
+   it the client may be silent for the session timeout. Both end with BYE.
+4. STARTTLS: what the client sent in the clear behind it is never executed. Where any of it is there when the answer
+   is due, the connection is closed; what comes later falls into the handshake and fails there.
+5. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
+   client is told, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from imapd.imap.command import Await, Continue, Response, State, Upgrade, Yielded
+from imapd.imap.dispatch import Admitted, Turned
+from imapd.log import event as write_event
+from imapd.model.loop import Loop, Watching
+from imapd.server.tls import Context, TlsFailure
+from imapd.server.transport import Gone, Heard, TimedOut, Transport
+from imapd.wire.framer import Framer, Line, LiteralOffered, TooLong
+from imapd.wire.responses import BrokenStream, ContinueResponse, Status
+
+if TYPE_CHECKING:
+    from imapd.imap.session import Session
+
+logger = logging.getLogger("imapd.server.connection")
+
+FLUSH_SIZE = 64 * 1024
+# An honest handshake takes a second over a satellite; stalled ones are held against us.
+HANDSHAKE = 15.0
+# In IDLE the command is woken now and then, so that it can show that the connection lives. Spread, or ten thousand
+# clients that came after a restart would be told at the same moment.
+WAKE = (120.0, 240.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection waits for its client, in seconds."""
+
+    login: float = 60.0
+    session: float = 1800.0
+    handshake: float = HANDSHAKE
+    wake: tuple[float, float] = WAKE
+
+
+class Conversation(Protocol):
+    """What answers the lines: imap/dispatch.Conversation."""
+
+    session: Session
+
+    @property
+    def max_line(self) -> int: ...
+    def greeting(self) -> Iterable[Response]: ...
+    def admit(self, offer: LiteralOffered) -> Admitted | Turned: ...
+    def answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]: ...
+    def too_long(self, what: TooLong) -> Iterable[Response]: ...
+    def goodbye(self, reason: str) -> Iterable[Response]: ...
+    def close(self) -> None: ...
+
+
+class SessionLog(Protocol):
+    """Writes an event with the connection's fields."""
+
+    def __call__(self, event: str, *, level: int = logging.INFO, **fields: object) -> None: ...
+
+
+Begin = Callable[[bool, SessionLog], Conversation]
+
+
+class _End(Exception):
+    """The connection ends; reason is for the log, text for the client's BYE (None: the client is told nothing)."""
+
+    def __init__(self, reason: str, text: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.text = text
+
+
+class Connection:
+    """One connection. begin makes its conversation, told whether the connection is private and where events go."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        begin: Begin,
+        loop: Loop,
+        patience: Patience,
+        identity: Mapping[str, object],
+        tls: Context | None = None,
+        implicit_tls: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._begin = begin
+        self._loop = loop
+        self._patience = patience
+        self._identity = identity  # id, listener, peer
+        self._tls = tls
+        self._implicit_tls = implicit_tls
+        self._framer = Framer(0)
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._began = time.monotonic()
+        self._deadline = self._began + patience.login
+        self._stop: str | None = None
+        self._user: str | None = None
+        self._commands = 0
+        self._conversation: Conversation | None = None
+
+    # -- from outside ------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Serve the client until the end."""
+        reason = "logout"
+        try:
+            self._converse()
+        except _End as end:
+            reason = end.reason
+            self._say_goodbye(end.text)
+        except Gone as error:
+            reason = str(error)
+        except BrokenStream as error:
+            # In the middle of a literal no word of ours would be understood.
+            reason = "error"
+            logger.error("a message is shorter than it was announced to connection %s: %s", self._identity["id"], error)
+        except TimedOut:
+            reason = "the client takes no output" if self._user else "login timeout"
+        except TlsFailure as error:
+            reason = "tls"
+            self._log("tls_failed", reason=str(error))
+        except Exception:
+            reason = "error"
+            self._report()
+        finally:
+            self._close(reason)
+
+    def stop(self, text: str) -> None:
+        """End the connection with BYE and that text, as soon as no command is running."""
+        self._stop = text
+        self._transport.ring()
+
+    # -- the conversation --------------------------------------------------------------------------------------------
+
+    def _converse(self) -> None:
+        if self._implicit_tls:
+            self._handshake()
+        self._log("connect", **self._transport.facts())
+        conversation = self._conversation = self._begin(self._transport.private, self._log)
+        self._framer.max_line = conversation.max_line
+        self._send_all(conversation.greeting())
+        while conversation.session.state is not State.LOGOUT:
+            line = self._next(conversation)
+            if line is not None:
+                self._answer(conversation, line)
+                self._note_login(conversation)
+        self._flush()
+
+    def _answer(self, conversation: Conversation, line: Line) -> None:
+        """Drive the generator of one command."""
+        self._commands += 1
+        listening: tuple[object, Watching] | None = None
+        running = conversation.answer(line)
+        resume: Callable[[], Yielded] = partial(next, running)
+        try:
+            while True:
+                try:
+                    word = resume()
+                except StopIteration:
+                    break
+                resume = partial(next, running)
+                if isinstance(word, Continue):
+                    self._send(ContinueResponse(word.text))
+                    resume = partial(running.send, self._next(conversation))
+                elif isinstance(word, Await):
+                    if word.view is not None and (listening is None or listening[0] is not word.view):
+                        if listening is not None:
+                            listening[1].close()
+                        # What came before we listened is not rung for: the command looks once more at once.
+                        listening = word.view, word.view.listen(self._transport.ring)
+                    else:
+                        alarm = time.monotonic() + random.uniform(*self._patience.wake)  # noqa: S311 - no secret
+                        resume = partial(running.send, self._next(conversation, alarm))
+                elif isinstance(word, Upgrade):
+                    self._upgrade()
+                    resume = partial(running.send, True)
+                else:
+                    self._send(word)
+        finally:
+            running.close()
+            if listening is not None:
+                listening[1].close()
+
+    def _note_login(self, conversation: Conversation) -> None:
+        session = conversation.session
+        if self._user is None and session.state in (State.AUTHENTICATED, State.SELECTED):
+            self._user = session.person.user_name
+            self._framer.max_line = conversation.max_line
+            self._deadline = time.monotonic() + self._patience.session
+
+    # -- input -------------------------------------------------------------------------------------------------------
+
+    def _next(self, conversation: Conversation, alarm: float | None = None) -> Line | None:
+        """The next line, its literals admitted and read; what cannot become one is answered here. None when the
+        conversation is over, and with an alarm also when that time has come or a bell has rung.
+
+        Raises _End at the deadline and when we are to stop.
+        """
+        while conversation.session.state is not State.LOGOUT:
+            token = self._framer.next()
+            if token is not None:
+                self._check_time()
+                self._loop.breathe()
+            if isinstance(token, Line):
+                return token
+            if isinstance(token, LiteralOffered):
+                self._admit(conversation, token)
+            elif isinstance(token, TooLong):
+                self._send_all(conversation.too_long(token))
+            elif not self._wait(alarm):
+                return None
+        return None
+
+    def _wait(self, alarm: float | None) -> bool:
+        """Wait for octets and feed them to the framer; False when the alarm or a bell came instead of them."""
+        self._flush()
+        while True:
+            self._check_time()
+            heard = self._transport.hear(self._deadline if alarm is None else min(alarm, self._deadline))
+            if heard is Heard.INPUT:
+                self._feed()
+                return True
+            self._check_time()
+            if alarm is not None:
+                return False
+
+    def _feed(self) -> None:
+        data = self._transport.read_now()
+        if data:
+            self._framer.feed(data)
+            if self._user is not None:
+                self._deadline = time.monotonic() + self._patience.session
+
+    def _admit(self, conversation: Conversation, offer: LiteralOffered) -> None:
+        verdict = conversation.admit(offer)
+        if isinstance(verdict, Admitted):
+            self._framer.accept(verdict.sink)
+            self._send_all(verdict.reply)
+            return
+        self._framer.refuse()
+        self._send_all(verdict.responses)
+        if verdict.close:
+            raise _End("literal refused")
+
+    def _check_time(self) -> None:
+        if self._stop is not None:
+            raise _End("stopped", self._stop)
+        if time.monotonic() < self._deadline:
+            return
+        if self._user is None:
+            raise _End("login timeout", "Nobody has logged in for too long")
+        raise _End("idle too long", "Nothing was heard for too long: logged out")
+
+    # -- output ------------------------------------------------------------------------------------------------------
+
+    def _send_all(self, responses: Iterable[Response]) -> None:
+        for response in responses:
+            self._send(response)
+
+    def _send(self, response: Response) -> None:
+        utf8 = self._conversation is not None and self._conversation.session.utf8
+        for chunk in response.chunks(utf8):
+            self._buffer.append(chunk)
+            self._buffered += len(chunk)
+            if self._buffered >= FLUSH_SIZE:
+                self._flush()
+                self._loop.breathe()  # a client that takes everything at once must not have the loop for itself
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._buffered = 0
+        self._transport.write(data, self._deadline if self._user is None else float("inf"))
+
+    def _say_goodbye(self, text: str | None) -> None:
+        """Send what is left over and BYE; a client that is in our way now is not waited for longer than a moment."""
+        try:
+            if text is not None:
+                goodbye = self._conversation.goodbye(text) if self._conversation else [Status("BYE", text)]
+                self._send_all(goodbye)
+            data = b"".join(self._buffer)
+            self._transport.write(data, time.monotonic() + 5.0)
+        except (Gone, TimedOut):
+            pass
+
+    # -- TLS ---------------------------------------------------------------------------------------------------------
+
+    def _upgrade(self) -> None:
+        """STARTTLS (RFC 9051 section 6.2.1), by rule 4. The look comes before the OK goes out: nothing may be there
+        yet, while after it an honest client's handshake could be."""
+        if self._framer.buffered or self._transport.has_input():
+            self._buffer.clear()
+            raise _End("octets in the clear behind STARTTLS")
+        self._flush()
+        self._handshake()
+        self._framer.clear()
+        self._log("starttls", level=logging.DEBUG, **self._transport.facts())
+
+    def _handshake(self) -> None:
+        assert self._tls is not None, "a listener without certificates does not offer STARTTLS"
+        deadline = min(self._deadline, time.monotonic() + self._patience.handshake)
+        try:
+            self._transport.start_tls(self._tls, deadline)
+        except TimedOut:
+            raise TlsFailure("the client did not finish the handshake in time") from None
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        """Log an exception that nobody foresaw, under an id."""
+        number = secrets.token_hex(4)
+        logger.exception("unforeseen error %s at connection %s", number, self._identity.get("id"))
+        try:
+            bye = Status("BYE", f"Something went wrong here; the log has it under {number}", "SERVERBUG")
+            self._transport.write(b"".join(bye.chunks(False)), time.monotonic() + 5.0)
+        except (Gone, TimedOut):
+            pass
+
+    def _close(self, reason: str) -> None:
+        try:
+            if self._conversation is not None:
+                self._conversation.close()
+        except Exception:
+            logger.exception("closing connection %s failed", self._identity.get("id"))
+        finally:
+            self._transport.close()
+            self._log(
+                "logout" if self._user else "disconnect",
+                reason=reason,
+                duration=round(time.monotonic() - self._began, 3),
+                octets_in=self._transport.octets_in,
+                octets_out=self._transport.octets_out,
+                commands=self._commands,
+            )
+
+    def _log(self, event: str, *, level: int = logging.INFO, **fields: object) -> None:
+        """One event of this connection."""
+        known = {"user": self._user} if self._user else {}
+        write_event(logger, level, event, **{**self._identity, **known, **fields})

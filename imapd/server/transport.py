@@ -1,0 +1,230 @@
+"""A connection's socket: octets in and out with deadlines, in the clear or through TLS.
+
+1. Nothing here keeps output: `write` returns when the kernel has taken everything, so a slow client slows the one
+   greenlet that writes to it, and memory does not grow.
+2. Every wait has an end: reading by the deadline handed in, writing when nothing at all could be written for
+   STALL seconds, the handshake by its own deadline.
+3. There is one Event. Both the arrival of octets and a bell (a changed mailbox, the end of the worker) set it; so
+   waiting for "a line or news" takes no second greenlet.
+"""
+
+import enum
+import errno
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.socket import wait_read, wait_write
+
+from imapd.server import tls
+
+# A client that takes nothing for that long is gone, or wants to hold our memory.
+STALL = 300.0
+# One write to the kernel or to OpenSSL: big enough to be cheap (1.1 GB/s of TLS), small enough to share the loop.
+SLICE = 128 * 1024
+# OpenSSL gives one record, 16 kB, at a time.
+READ_SIZE = 16 * 1024
+# The shortest wait, which lets the loop look at the sockets once.
+_TURN = 1e-6
+
+
+class Gone(Exception):
+    """The client has closed the connection, or the network has."""
+
+
+class TimedOut(Exception):
+    """The deadline has passed, or the client takes no output."""
+
+
+class Heard(enum.Enum):
+    """What a wait ended with."""
+
+    INPUT = enum.auto()
+    BELL = enum.auto()
+    NOTHING = enum.auto()
+
+
+class Transport:
+    """One connection. sock is a plain socket; it is made non-blocking and belongs to the transport from now on."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._tls: Any = None
+        self._event = Event()
+        self._watcher: Any = None
+        self._arrived = False
+        self._rung = False
+        self.octets_in = 0
+        self.octets_out = 0
+
+    @property
+    def private(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self._tls is not None
+
+    def facts(self) -> dict[str, Any]:
+        """Version, cipher and the server name asked for, for the log."""
+        return tls.facts(self._tls) if self._tls is not None else {}
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """End a wait that lasts, or the next one; to be called from any greenlet, and from the hub."""
+        self._rung = True
+        self._event.set()
+
+    def hear(self, deadline: float) -> Heard:
+        """Wait until there are octets to read, a bell has rung, or time.monotonic() has passed the deadline.
+
+        Octets come before bells, or a busy mailbox would keep a client from ending its IDLE; the bell that rang
+        meanwhile is kept for the next call.
+        """
+        if self._tls is not None and self._tls.pending():
+            return Heard.INPUT  # OpenSSL has read them already: the descriptor would not tell
+        if self._watcher is None:
+            self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), 1)
+        self._event.clear()
+        self._watcher.start(self._input)
+        try:
+            left = max(_TURN, deadline - time.monotonic())
+            self._event.wait(_TURN if self._rung else left)
+        finally:
+            self._watcher.stop()
+        if self._arrived:
+            self._arrived = False
+            return Heard.INPUT
+        if self._rung:
+            self._rung = False
+            return Heard.BELL
+        return Heard.NOTHING
+
+    def _input(self) -> None:
+        self._arrived = True
+        self._event.set()
+
+    def read_now(self) -> bytes:
+        """The octets that are there; empty where none are, the news being half of a TLS record. Raises Gone."""
+        try:
+            data = self._sock.recv(READ_SIZE) if self._tls is None else tls.receive(self._tls, READ_SIZE)
+        except (BlockingIOError, InterruptedError, tls.WantRead):
+            return b""
+        except tls.WantWrite:
+            self._wait_write(time.monotonic() + STALL)
+            return b""
+        except (OSError, tls.TlsFailure) as error:
+            raise Gone(_reason(error)) from None
+        if not data:
+            raise Gone("closed by the client")
+        self.octets_in += len(data)
+        return data
+
+    def has_input(self) -> bool:
+        """Whether the client has sent octets that nobody has read yet, or has closed; in the clear only."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes, until: float = float("inf")) -> None:
+        """Write everything, and be done at that time.monotonic(). Raises Gone, TimedOut."""
+        rest = memoryview(data)
+        deadline = time.monotonic() + STALL
+        while rest:
+            written = self._write_some(rest[:SLICE], min(deadline, until))
+            if written:
+                rest = rest[written:]
+                self.octets_out += written
+                deadline = time.monotonic() + STALL
+
+    def _write_some(self, data: memoryview, deadline: float) -> int:
+        try:
+            return self._sock.send(data) if self._tls is None else tls.send(self._tls, data)
+        except (BlockingIOError, InterruptedError, tls.WantWrite):
+            self._wait_write(deadline)
+        except tls.WantRead:
+            self._wait_read(deadline)
+        except (OSError, tls.TlsFailure) as error:
+            raise Gone(_reason(error)) from None
+        return 0
+
+    def _wait_write(self, deadline: float) -> None:
+        self._wait(wait_write, deadline)
+
+    def _wait_read(self, deadline: float) -> None:
+        self._wait(wait_read, deadline)
+
+    def _wait(self, wait: Callable[..., object], deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut
+        wait(self._sock.fileno(), timeout=left, timeout_exc=TimedOut())
+
+    # -- TLS and the end ---------------------------------------------------------------------------------------------
+
+    def start_tls(self, context: tls.Context, deadline: float) -> None:
+        """Do the handshake as the server. Raises tls.TlsFailure, Gone, TimedOut; the connection is then good for
+        nothing any more."""
+        connection = context.wrap(self._sock)
+        while True:
+            try:
+                tls.handshake(connection)
+            except tls.WantRead:
+                self._wait_read(deadline)
+            except tls.WantWrite:
+                self._wait_write(deadline)
+            except OSError as error:
+                raise Gone(_reason(error)) from None
+            else:
+                self._tls = connection
+                return
+
+    def close(self) -> None:
+        """Close; says goodbye in TLS's manner without waiting for the answer. Closing twice does nothing."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        if self._tls is not None:
+            tls.goodbye(self._tls)
+            self._tls = None
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            # With unread input in the kernel close() sends RST, which can overtake our last words.
+            for _ in range(4):
+                if not self._sock.recv(READ_SIZE):
+                    break
+        except OSError:
+            pass
+        self._sock.close()
+
+
+def tune(sock: socket.socket) -> None:
+    """Small answers at once (no Nagle), and dead peers noticed in about a quarter of an hour."""
+    options = (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        # Mobile clients sleep for minutes at a time, and every probe wakes their radio.
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+    )
+    for level, option, value in options:
+        try:
+            sock.setsockopt(level, option, value)
+        except OSError:
+            pass  # not TCP (a socket pair in a test), or gone already: reading will tell
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT):
+        return {errno.ETIMEDOUT: "the network lost the client"}.get(error.errno, "reset by the client")
+    return str(error)
