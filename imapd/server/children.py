@@ -1,0 +1,179 @@
+"""The master's view of its workers: forking them, hearing whether they are ready, and when to replace one.
+
+A generation is the workers of one reading of the configuration. Each worker has a number in it, and a link, a pair of
+sockets: by it the worker says that it is ready and is told to retire; its end tells either side that the other is dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from imapd.log import event
+from imapd.server.sockets import Place
+from imapd.server.worker import READY, RETIRE, Plan, Worker
+
+logger = logging.getLogger("imapd.server.children")
+
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+# A worker that lived that long did not die of how it was started.
+LIVED_WELL = 60.0
+EX_SOFTWARE = 70
+
+
+@dataclass
+class Child:
+    """A running worker."""
+
+    pid: int
+    number: int
+    link: socket.socket
+    started: float
+    ready: bool = False
+    retired: bool = False
+
+    def retire(self) -> None:
+        self.retired = True
+        try:
+            self.link.send(RETIRE)
+        except OSError:
+            pass  # it is ending by itself
+
+    def kill(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+
+@dataclass
+class Generation:
+    """The workers of one configuration. plan gives the plan of the worker with that number."""
+
+    count: int
+    places: list[Place]
+    plan: Callable[[int], Plan]
+    children: dict[int, Child] = field(default_factory=dict)  # by pid
+    due: dict[int, float] = field(default_factory=dict)  # numbers to be started, and when
+    delays: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        return len(self.children) == self.count and all(child.ready for child in self.children.values())
+
+    def start_all(self, to_close: Iterable[socket.socket]) -> None:
+        for number in range(self.count):
+            self.start(number, to_close)
+
+    def start(self, number: int, to_close: Iterable[socket.socket]) -> None:
+        """Fork a worker; where that fails, try again later."""
+        self.due.pop(number, None)
+        try:
+            child = fork(self.plan(number), number, [*to_close, *(child.link for child in self.children.values())])
+        except OSError as error:
+            event(logger, logging.ERROR, "fork_failed", worker=number, error=error.strerror)
+            self._delay(number)
+            return
+        self.children[child.pid] = child
+        event(logger, logging.INFO, "worker_started", worker=number, worker_pid=child.pid)
+
+    def start_due(self, to_close: Iterable[socket.socket]) -> None:
+        now = time.monotonic()
+        for number in [number for number, when in self.due.items() if when <= now]:
+            self.start(number, to_close)
+
+    def bury(self, pid: int, status: int, replace: bool) -> Child | None:
+        """Note that a child ended; it is replaced after a delay that grows while it keeps dying young."""
+        child = self.children.pop(pid, None)
+        if child is None:
+            return None
+        child.link.close()
+        lived = time.monotonic() - child.started
+        code = os.waitstatus_to_exitcode(status)
+        how = {"signal": signal.Signals(-code).name} if code < 0 else {"status": str(code)}
+        expected = child.retired or not replace
+        level = logging.INFO if expected and code == 0 else logging.ERROR
+        event(logger, level, "worker_ended", worker=child.number, worker_pid=pid, lived=round(lived, 1), **how)
+        if not expected:
+            if lived >= LIVED_WELL:
+                self.delays.pop(child.number, None)
+            self._delay(child.number)
+        return child
+
+    def _delay(self, number: int) -> None:
+        delay = self.delays.get(number, FIRST_DELAY)
+        self.delays[number] = min(delay * 2, LONGEST_DELAY)
+        self.due[number] = time.monotonic() + delay
+
+    def hear(self) -> None:
+        """Take the words of those that are ready now."""
+        for child in self.children.values():
+            if child.ready:
+                continue
+            try:
+                child.ready = READY in child.link.recv(16)
+            except OSError:
+                pass
+
+    def kill(self, number: int) -> None:
+        for child in self.children.values():
+            child.kill(number)
+
+
+def fork(plan: Plan, number: int, to_close: Iterable[socket.socket]) -> Child:
+    """Start a worker. Raises OSError. In the child this does not return."""
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The master's handlers must not run in the child: a stop that came in between would be lost there.
+    everything = signal.valid_signals()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, everything)
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    if pid == 0:
+        ours.close()
+        _be_worker(plan, number, theirs, to_close)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    ours.setblocking(False)
+    return Child(pid, number, ours, time.monotonic())
+
+
+def _be_worker(plan: Plan, number: int, link: socket.socket, to_close: Iterable[socket.socket]) -> None:
+    """The child's whole life. It leaves by os._exit: what the master does at its exit is not for the child."""
+    code = EX_SOFTWARE
+    try:
+        signal.set_wakeup_fd(-1)
+        for known in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(known, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for sock in to_close:
+            sock.close()
+        code = Worker(plan, number, link).run()
+    except Exception as error:
+        logger.critical("worker %d cannot work: %s", number, error, exc_info=error)
+    finally:
+        try:
+            logging.shutdown()
+        finally:
+            os._exit(code)
+
+
+def wait_readable(sockets: Iterable[socket.socket], seconds: float) -> None:
+    """Wait until one of the sockets has something to say."""
+    poll = select.poll()
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    poll.poll(max(0.0, seconds) * 1000)

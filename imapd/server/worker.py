@@ -1,0 +1,255 @@
+"""A worker: one process that accepts connections and serves each in a greenlet.
+
+Its life: built (loop, then house: directory, store, offers), ready (the master is told), serving; then either retired
+(accepts no more, serves who is there, up to half an hour) or stopped (everybody hears BYE, bounded). What ends it:
+
+- SIGTERM from the master: stop. SIGINT and SIGHUP are the master's business; a terminal sends them to all.
+- "R" on the link to the master: retire. New workers serve the sockets already.
+- The link's end: the master is dead, and nobody would replace or stop us; stop.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from imapd.log import event
+from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
+from imapd.server.loop import GeventLoop
+from imapd.server.tls import Context, TlsFailure
+from imapd.server.transport import Gone, TimedOut, Transport, tune
+from imapd.wire.responses import Status
+
+logger = logging.getLogger("imapd.server.worker")
+
+READY, RETIRE = b"+", b"R"
+# How long a retired worker serves its last clients. IDLE is renewed every 29 minutes by clients that follow RFC 2177.
+RETIREMENT = 1800.0
+# Clients over the limit that are told so at a time; a TLS handshake is needed for it, and more than that is a flood.
+TURNED_AWAY = 50
+# After a failed accept: out of files or memory. Short enough to be unnoticed, long enough to cost nothing.
+FIRST_REST, LONGEST_REST = 0.05, 1.0
+
+
+class House(Protocol):
+    """What the conversations of a worker have in common."""
+
+    def begin(self, listener: str, peer: str) -> Begin:
+        """The maker of a conversation with a client that came in by that listener."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """A listener as the worker serves it: its name, its TLS, and whether it begins with TLS."""
+
+    name: str
+    tls: Context | None
+    implicit_tls: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker is made of, handed down by the master. sockets: by listener name, this worker's share."""
+
+    build: Callable[[GeventLoop], House]
+    doors: Sequence[Door]
+    sockets: Mapping[str, Sequence[socket.socket]]
+    max_connections: int
+    patience: Patience
+    shutdown_timeout: float
+
+
+class Accepting(StreamServer):  # type: ignore[misc]
+    """gevent's StreamServer on a listening socket that exists; a failed accept rests instead of spinning."""
+
+    def __init__(self, sock: socket.socket, handle: Callable[[socket.socket, Any], None]) -> None:
+        super().__init__(sock, handle=handle)
+        self._rest = FIRST_REST
+        self._resting: gevent.Greenlet | None = None
+
+    def do_read(self) -> tuple[socket.socket, Any] | None:
+        try:
+            accepted = self.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return None
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):
+                raise
+            self._take_a_rest(error)
+            return None
+        self._rest = FIRST_REST
+        return accepted  # type: ignore[no-any-return]
+
+    def _take_a_rest(self, error: OSError) -> None:
+        # The connection stays in the queue, and the socket readable: without a rest the loop would spin.
+        if self._rest == FIRST_REST:
+            hint = "raise LimitNOFILE, or lower max_sessions"
+            event(logger, logging.ERROR, "accept_failed", error=error.strerror, hint=hint)
+        self.stop_accepting()
+        self._resting = gevent.spawn_later(self._rest, self._resume)
+        self._rest = min(self._rest * 2, LONGEST_REST)
+
+    def _resume(self) -> None:
+        self._resting = None
+        if not self.closed:
+            self.start_accepting()
+
+    def close(self) -> None:
+        if self._resting is not None:
+            self._resting.kill(block=False)
+        super().close()
+
+    def do_close(self, sock: socket.socket, *arguments: object) -> None:
+        sock.close()
+
+
+class Worker:
+    """This process's connections."""
+
+    def __init__(self, plan: Plan, number: int, link: socket.socket) -> None:
+        self._plan = plan
+        self._number = number
+        self._link = link
+        self._ended = Event()
+        self._retired = False
+        self._connections: dict[Connection, gevent.Greenlet] = {}
+        self._turned_away = 0
+        self._accepted = 0
+        self._accepting: list[Accepting] = []
+
+    def run(self) -> int:
+        """Serve until told to end; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        gevent.reinit()  # where the process that forked us had a loop, it is not ours
+        self._loop = GeventLoop()
+        gevent.get_hub().print_exception = _log_exception
+        gevent.signal_handler(signal.SIGTERM, self._ended.set)
+        self._house = self._plan.build(self._loop)
+        for door in self._plan.doors:
+            for sock in self._plan.sockets.get(door.name, ()):
+                accepting = Accepting(sock, partial(self._serve, door))
+                accepting.start()
+                self._accepting.append(accepting)
+        gevent.spawn(self._listen_to_master)
+        event(logger, logging.DEBUG, "worker_ready", worker=self._number, pid=os.getpid())
+        self._ended.wait()
+        self._stop()
+        return 0
+
+    def _listen_to_master(self) -> None:
+        self._link.setblocking(False)
+        self._link.send(READY)
+        while True:
+            gevent.socket.wait_read(self._link.fileno())
+            try:
+                message = self._link.recv(16)
+            except BlockingIOError:
+                continue
+            except OSError:
+                message = b""
+            if not message:
+                event(logger, logging.ERROR, "master_lost", worker=self._number)
+                self._ended.set()
+                return
+            if RETIRE in message:
+                self._retire()
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def _serve(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        """A greenlet's whole work: one client."""
+        tune(sock)
+        transport = Transport(sock)
+        self._accepted += 1
+        identity = {"id": f"{os.getpid()}.{self._accepted}", "listener": door.name, "peer": str(address[0])}
+        if len(self._connections) >= self._plan.max_connections:
+            self._turn_away(door, transport, identity)
+            return
+        connection = Connection(
+            transport,
+            self._house.begin(door.name, str(address[0])),
+            self._loop,
+            self._plan.patience,
+            identity,
+            door.tls,
+            door.implicit_tls,
+        )
+        self._connections[connection] = gevent.getcurrent()
+        try:
+            connection.serve()
+        finally:
+            del self._connections[connection]
+            if self._retired and not self._connections:
+                self._ended.set()
+
+    def _turn_away(self, door: Door, transport: Transport, identity: dict[str, str]) -> None:
+        """Over the limit: say so if it costs little, and close."""
+        event(logger, logging.WARNING, "turned_away", **identity, reason="max_sessions")
+        self._turned_away += 1
+        try:
+            if self._turned_away <= TURNED_AWAY:
+                deadline = time.monotonic() + HANDSHAKE
+                if door.implicit_tls and door.tls is not None:
+                    transport.start_tls(door.tls, deadline)
+                bye = Status("BYE", "Too many connections; please try again later.", "UNAVAILABLE")
+                transport.write(b"".join(bye.chunks(False)), deadline)
+        except (Gone, TimedOut, TlsFailure):
+            pass
+        finally:
+            self._turned_away -= 1
+            transport.close()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _accept_no_more(self) -> None:
+        for accepting in self._accepting:
+            accepting.stop(timeout=0)
+        self._accepting.clear()
+
+    def _retire(self) -> None:
+        """Leave new clients to the new workers, and serve who is here."""
+        event(logger, logging.INFO, "worker_retired", worker=self._number, connections=len(self._connections))
+        self._retired = True
+        self._accept_no_more()
+        if not self._connections:
+            self._ended.set()
+        gevent.spawn_later(RETIREMENT, self._ended.set)
+
+    def _stop(self) -> None:
+        """Everybody hears BYE; who does not take it in time is cut off."""
+        self._accept_no_more()
+        greenlets = list(self._connections.values())
+        for connection in list(self._connections):
+            connection.stop("The server is going down; please connect again.")
+        # The rest of the time is for those who must be cut off, and for the store.
+        gevent.joinall(greenlets, timeout=self._plan.shutdown_timeout * 0.7)
+        cut = [greenlet for greenlet in greenlets if not greenlet.dead]
+        if cut:
+            event(logger, logging.WARNING, "cut_off", worker=self._number, connections=len(cut))
+            gevent.killall(cut, block=True, timeout=max(0.2, self._plan.shutdown_timeout * 0.1))
+        with gevent.Timeout(max(0.2, self._plan.shutdown_timeout * 0.1), False):
+            try:
+                self._house.close()
+            finally:
+                self._loop.close()
+
+
+def _log_exception(context: object, kind: type[BaseException], value: BaseException, trace: Any) -> None:
+    """In place of gevent's printing: one event, one line."""
+    logger.error("unforeseen error in %s", type(context).__name__, exc_info=(kind, value, trace))
