@@ -42,6 +42,13 @@ def test_what_the_client_says_is_logged() -> None:
     assert talk.session.client["name"] == "iPhone Mail"
 
 
+def test_it_is_logged_once() -> None:
+    talk = Talk()
+    for _ in range(5):
+        talk.say('a ID ("name" "x")')
+    assert len(talk.logged("client")) == 1
+
+
 def test_many_and_long_fields_are_borne() -> None:
     talk = Talk()
     fields = " ".join(f'"field{number}" "{"x" * 100}"' for number in range(50))

@@ -52,7 +52,7 @@ def test_the_log_has_the_true_reason_and_no_password() -> None:
     (failed,) = talk.logged("login_failed")
     assert failed == {"user": "nobody", "method": "LOGIN", "tls": True, "seconds": 0.0, "reason": "no such person"}
     (entered,) = talk.logged("login")
-    assert entered["user"] == "alice" and entered["identity"] == "Alice Example"
+    assert entered["user"] == "alice" and entered["person"] == "Alice Example"
     assert "hunter2" not in repr(talk.events) and "secret" not in repr(talk.events)
 
 
@@ -87,6 +87,14 @@ def test_a_person_without_a_mail_file_stays_outside() -> None:
     talk = Talk(store=NoMail(PlainLoop()))
     assert talk.say("a LOGIN alice secret")[0].startswith("a NO [CONTACTADMIN]")
     assert talk.say("b NAMESPACE") == ["b BAD Log in before NAMESPACE."]
+
+
+def test_a_person_whose_entry_names_no_mail_file_stays_outside() -> None:
+    people = People()
+    people.others = {"mail_file": None}
+    talk = Talk(people=people)
+    assert talk.say("a LOGIN alice secret")[0].startswith("a NO [CONTACTADMIN]")
+    assert talk.logged("login_failed")[0]["reason"] == "the directory names no mail file for this person"
 
 
 def test_in_the_clear_login_is_refused_before_the_directory_is_asked() -> None:

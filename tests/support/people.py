@@ -1,7 +1,9 @@
 """A directory in memory: a few people with passwords, and what may go wrong with them."""
 
-from imapd.directory.person import Person
+from dataclasses import replace
+from typing import Any
 
+from imapd.directory.person import Person
 from imapd.model.errors import Refused, Unreachable
 
 
@@ -12,17 +14,9 @@ def person(name: str) -> Person:
         uid=name,
         dn=f"uid={name}",
         user_name=f"{name.capitalize()} Example",
-        full_names=(),
         short_name=name,
         internet_address=f"{name}@example.org",
-        addresses=(f"{name}@example.org",),
         mail_file=f"mail/{name}",
-        mail_server="",
-        quota_bytes=None,
-        quota_messages=None,
-        certificates=(),
-        status="",
-        passwords=(),
     )
 
 
@@ -33,6 +27,7 @@ class People:
         self.passwords = passwords or {"alice": "secret", "bob": "secret"}
         self.trouble: Exception | None = None
         self.asked = 0
+        self.others: dict[str, Any] = {}  # fields of the persons that are other than usual
 
     def authenticate(self, login_name: str, password: bytes, peer: str) -> Person:
         self.asked += 1
@@ -42,7 +37,7 @@ class People:
         if known is None or known.encode() != password:
             reason = "no such person" if known is None else "wrong password"
             raise Refused("Name or password is wrong.", code="AUTHENTICATIONFAILED", reason=reason)
-        return person(login_name)
+        return replace(person(login_name), **self.others)
 
     def go_away(self) -> None:
         """The directory answers no more."""

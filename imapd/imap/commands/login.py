@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from imapd.directory.person import Person
-from imapd.directory.sasl import MECHANISMS, Credentials
+from imapd.directory.sasl import MECHANISMS, Credentials, Mechanism
 from imapd.imap.command import BEFORE_LOGIN, Command, Continue, Done, Running, State, Yielded
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
-from imapd.mailstore.errors import StoreError
+from imapd.mailstore.errors import NoSuchAccount, StoreError
 from imapd.mailstore.store import Owner
 from imapd.model.errors import BadSyntax, Refused, Unreachable
 from imapd.wire.framer import Line
@@ -75,7 +75,8 @@ class Authenticate(Command):
         mechanism = session.offers.mechanisms.get(self.mechanism)
         if mechanism is None or self.mechanism not in session.settings.mechanisms:
             raise Refused("That mechanism is not offered.", code="CANNOT")
-        _check_privacy(session)
+        if mechanism.reveals_password:
+            _check_privacy(session)
         credentials = yield from _exchange(mechanism(), self.initial)
         if credentials.authzid and credentials.authzid != credentials.authcid:
             raise Refused("Nobody may log in for somebody else here.", code="AUTHORIZATIONFAILED")
@@ -102,13 +103,15 @@ def log_in(session: Session, method: str, user: str, password: bytes) -> Done:
         tell("login_failed", reason=str(trouble), temporary=True)
         raise
     session.enter(person, account)
-    tell("login", identity=person.user_name)
+    tell("login", person=person.user_name)
     words = " ".join(session.offers.capabilities(session))
     return Done("You have logged in.", code=f"CAPABILITY {words}")
 
 
 def _owner(person: Person) -> Owner:
-    return Owner(identity=f"{person.directory}:{person.uid}", user_name=person.user_name, home=person.mail_file)
+    if person.mail_file is None:
+        raise NoSuchAccount(reason="the directory names no mail file for this person")
+    return Owner(identity=person.identity, user_name=person.user_name, home=person.mail_file)
 
 
 def _check_privacy(session: Session) -> None:
@@ -118,7 +121,7 @@ def _check_privacy(session: Session) -> None:
         raise Refused("Passwords are taken on encrypted connections only; begin TLS first.", code="PRIVACYREQUIRED")
 
 
-def _exchange(mechanism: Any, initial: bytes | None) -> Generator[Yielded, Line | bool | None, Credentials]:
+def _exchange(mechanism: Mechanism, initial: bytes | None) -> Generator[Yielded, Line | bool | None, Credentials]:
     """Carry challenges and responses between the mechanism and the client, in base64."""
     exchange = mechanism.exchange()
     response = None if initial is None else _decode_initial(initial)
@@ -163,9 +166,12 @@ def _text(name: bytes) -> str:
 def _said(session: Session) -> Sequence[str]:
     if session.state is not State.NOT_AUTHENTICATED:
         return ()
-    if not session.login_allowed:
-        return ("LOGINDISABLED",)
-    return [f"AUTH={name}" for name in session.offers.mechanisms if name in session.settings.mechanisms]
+    usable = [
+        f"AUTH={name}"
+        for name, mechanism in session.offers.mechanisms.items()
+        if name in session.settings.mechanisms and (session.login_allowed or not mechanism.reveals_password)
+    ]
+    return usable if session.login_allowed else [*usable, "LOGINDISABLED"]
 
 
 extension = Extension(

@@ -39,8 +39,9 @@ class Id(Command):
         return cls(dict(pairs[:FIELDS]))
 
     def run(self, session: Session) -> Running:
+        first = not session.client
         session.client = self.fields
-        if self.fields:
+        if self.fields and first:  # once: nobody shall fill the log with it
             fields: dict[str, Any] = {f"client_{_bare(name)}": value for name, value in self.fields.items()}
             session.log("client", **fields)
         settings = session.settings
