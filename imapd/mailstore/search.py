@@ -11,7 +11,7 @@ numbering; messages that are expunged meanwhile are left out. Long searches let 
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 
@@ -200,10 +200,6 @@ class _Texts:
         return self._open().header()
 
     @cached_property
-    def _fields(self) -> list[header.Field]:
-        return header.split(self._raw_header)
-
-    @cached_property
     def header_texts(self) -> list[str]:
         """Each field as "name: text", decoded and folded."""
         return [folded(f"{name}: {value}") for name, value in text.header_texts(self._raw_header)]
@@ -218,11 +214,9 @@ class _Texts:
             self._breathe()
         return found
 
-    def values(self, name: bytes) -> Iterator[bytes]:
-        """The values of the fields of that name, given in lower case, unfolded."""
-        for field in self._fields:
-            if field.name.lower() == name:
-                yield header.unfold(field.value).strip()
+    def values(self, name: bytes) -> Sequence[bytes]:
+        """The unfolded values of the fields of that name, given in lower case."""
+        return header.wanted_values(self._raw_header, (name,), self._breathe).get(name, ())
 
 
 Test = Callable[[int, _Texts], bool]

@@ -205,6 +205,15 @@ def test_a_later_change_of_others_to_the_same_message_is_told(view, other):
     assert view.sync(False).reflagged == ((1, 1),)
 
 
+def test_an_own_change_is_forgotten_when_others_went_on(view, other):
+    view.mailbox.change_flags([1], ADD, SEEN)
+    view.told([1])
+    view.sync(False)
+    for how in (REMOVE, ADD, REMOVE):
+        other.change_flags([1], how, SEEN)
+        assert view.sync(False).reflagged == ((1, 1),)
+
+
 def test_a_silent_store_hides_nothing_that_others_did_before(view, other):
     # RFC 9051 section 6.4.6: with .SILENT the client assumes its own change alone.
     other.change_flags([1], ADD, FLAGGED)
