@@ -11,7 +11,7 @@ numbering; messages that are expunged meanwhile are left out. Long searches let 
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 
@@ -42,9 +42,9 @@ def search(wanted: Criterion, view: View, loop: Loop) -> list[tuple[int, int]]:
     told = bisect_right(view.snapshot.uids, view.uids[-1]) if view.uids else 0
     found = _Search(view, loop).matching(wanted, range(told))
     uids = view.snapshot.uids
-    # Where there are no ghosts a row is its own number.
     if told == view.exists:
-        return [(row + 1, uids[row]) for row in found]
+        # There are no ghosts, so the first row is message 1.
+        return list(zip([row + 1 for row in found], map(uids.__getitem__, found), strict=True))
     return [(bisect_left(view.uids, uids[row], row) + 1, uids[row]) for row in found]
 
 
@@ -114,21 +114,31 @@ class _Search:
             right = self._narrow(wanted.right, _less(rows, left))
             return sorted([*left, *right])
         if isinstance(wanted, criteria.Not):
+            if isinstance(wanted.key, criteria.HasFlag):
+                return self._without_flag(wanted.key.flag, rows)
             return _less(rows, self._narrow(wanted.key, rows))
         if isinstance(wanted, criteria.HasFlag):
-            return self._by_flag(wanted.flag, rows)
+            return self._with_flag(wanted.flag, rows)
         if isinstance(wanted, criteria.Larger | criteria.Smaller | criteria.InternalDate):
             return self._by_limits(wanted, rows)
         if isinstance(wanted, criteria.Uids):
             return _within(wanted.uids, self._snapshot.uids, rows)
         raise TypeError(f"not a search key: {type(wanted).__name__}")
 
-    def _by_flag(self, flag: str, rows: Rows) -> Rows:
+    def _with_flag(self, flag: str, rows: Rows) -> Rows:
         bit = self._snapshot.bit_of(flag)
         masks = self._snapshot.masks
         if not bit:
             return ()
         return self._in_blocks(rows, lambda block: [row for row in block if masks[row] & bit])
+
+    def _without_flag(self, flag: str, rows: Rows) -> Rows:
+        """UNSEEN and UNDELETED, what clients ask for most."""
+        bit = self._snapshot.bit_of(flag)
+        masks = self._snapshot.masks
+        if not bit:
+            return rows
+        return self._in_blocks(rows, lambda block: [row for row in block if not masks[row] & bit])
 
     def _by_limits(self, wanted: Criterion, rows: Rows) -> Rows:
         """The rows whose value in a column lies between two limits, both included."""
@@ -307,7 +317,10 @@ def _flattened(wanted: criteria.And) -> list[Criterion]:
     return found
 
 
-def _less(rows: Rows, others: Iterable[int]) -> list[int]:
+def _less(rows: Rows, others: Rows) -> Rows:
+    """The rows that are not among the others."""
+    if not others:
+        return rows
     out = set(others)
     return [row for row in rows if row not in out]
 
