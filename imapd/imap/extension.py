@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 from imapd.imap.command import Command, Response, State
 from imapd.imap.session import Session
+from imapd.mime.parts import parse as parse_message
 
 if TYPE_CHECKING:
     from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot
@@ -77,8 +78,6 @@ class Record:
 
     def parts(self) -> tuple[bytes, Part]:
         """The whole message and its tree of parts; read and parsed once, however many items ask."""
-        from imapd.mime.parts import parse as parse_message
-
         if self.parsed is None:
             assert self.message is not None, "an item that reads the message says Need.MESSAGE"
             content = self.message.read()

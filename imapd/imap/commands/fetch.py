@@ -89,7 +89,8 @@ class Fetch(Command):
         view.refresh()
         newly_seen = self._set_seen(session, piece)
         needs = self._needs()
-        descriptions = _Descriptions(session, [uid for _, uid in piece] if Need.DESCRIPTION in needs else [])
+        described, opened = Need.DESCRIPTION in needs, Need.MESSAGE in needs
+        descriptions = _Descriptions(session, [uid for _, uid in piece] if described else [])
         missing = 0
         for sequence, uid in piece:
             session.loop.breathe()
@@ -99,30 +100,26 @@ class Fetch(Command):
                 continue
             record = Record(session, sequence, uid, row, view.snapshot)
             try:
-                if Need.DESCRIPTION in needs:
+                if described:
                     record.description = descriptions.of(uid)
-                if Need.MESSAGE in needs:
+                if opened:
                     record.message = view.mailbox.message(uid)
             except Expunged:
                 missing += 1
                 continue
-            yield from self._answer(record, uid in newly_seen)
+            try:
+                # Streamed items are read while this is being sent, so the message is closed only afterwards.
+                yield FetchResponse(sequence, self._rendered(record, uid in newly_seen))
+            finally:
+                if record.message is not None:
+                    record.message.close()
         return missing
 
-    def _answer(self, record: Record, newly_seen: bool) -> Iterator[Response]:
-        try:
-            items: list[bytes | Streamed] = []
-            for item in self.items:
-                rendered = item.render(record)
-                if rendered is not None:
-                    items.append(rendered)
-            if newly_seen and not any(isinstance(item, Flags) for item in self.items):
-                items.append(Flags().render(record))
-            # Streamed items are read while this is being sent, so the message is closed only afterwards.
-            yield FetchResponse(record.sequence, items)
-        finally:
-            if record.message is not None:
-                record.message.close()
+    def _rendered(self, record: Record, newly_seen: bool) -> list[bytes | Streamed]:
+        items = [rendered for item in self.items if (rendered := item.render(record)) is not None]
+        if newly_seen and not any(isinstance(item, Flags) for item in self.items):
+            items.append(Flags().render(record))
+        return items
 
     def _needs(self) -> Need:
         needs = Need.NOTHING

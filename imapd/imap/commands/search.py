@@ -47,7 +47,10 @@ class Reader:
         """search-key = key-name [arguments] / sequence-set / "(" search-key *(SP search-key) ")"."""
         following = self.scan.peek()
         if following == b"(":
-            return And(tuple(self.scan.parenthesized(self.key)))
+            keys = self.scan.parenthesized(self.key)
+            if not keys:
+                raise BadSyntax("Parentheses hold at least one search key")
+            return And(tuple(keys))
         if following.isdigit() or following in (b"*", b"$"):
             return Sequence(self.scan.sequence_set())
         return self.named(self.scan.keyword())
