@@ -103,7 +103,10 @@ class KeyReader(Protocol):
     session: Session
 
     def key(self) -> Criterion:
-        """Read a whole key (NOT, OR)."""
+        """Read a whole key (NOT)."""
+
+    def keys_of_or(self) -> list[Criterion]:
+        """Read the keys of an OR; where one of them is an OR again, that one's keys instead."""
 
     def text(self) -> str:
         """Read a string in the charset of the command."""

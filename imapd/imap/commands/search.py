@@ -34,6 +34,8 @@ CHARSETS = ("US-ASCII", "UTF-8", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252", "K
 # Python's decoders that are no charsets of mail.
 NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
+_SET_BEGINS = tuple(b"%c" % octet for octet in b"0123456789*$")
+
 
 @dataclass(slots=True)
 class Reader:
@@ -45,15 +47,32 @@ class Reader:
 
     def key(self) -> Criterion:
         """search-key = key-name [arguments] / sequence-set / "(" search-key *(SP search-key) ")"."""
-        following = self.scan.peek()
-        if following == b"(":
+        word = _word(self.scan)
+        if word:
+            return self.named(word)
+        if self.scan.peek() == b"(":
             keys = self.scan.parenthesized(self.key)
             if not keys:
                 raise BadSyntax("Parentheses hold at least one search key")
             return And(tuple(keys))
-        if following.isdigit() or following in (b"*", b"$"):
+        if self.scan.peek() in _SET_BEGINS:
             return Sequence(self.scan.sequence_set())
-        return self.named(self.scan.keyword())
+        raise BadSyntax("Expected a search key")
+
+    def keys_of_or(self) -> list[Criterion]:
+        """SP search-key SP search-key, and for each that is an OR again its own two."""
+        keys: list[Criterion] = []
+        missing = 2
+        while missing:
+            self.scan.sp()
+            word = _word(self.scan)
+            if word == "OR":
+                missing += 1
+                continue
+            keys.append(self.named(word) if word else self.key())
+            missing -= 1
+            self.session.loop.breathe()
+        return keys
 
     def named(self, word: str) -> Criterion:
         """The key of that name."""
@@ -170,7 +189,7 @@ def _lenient(octets: bytes) -> str:
 
 
 def _word(scan: Scanner) -> str:
-    """The name of a key, or nothing where a sequence set or a parenthesis is next."""
+    """The name of a key, or nothing where none is next but a sequence set or a parenthesis."""
     return scan.keyword() if scan.peek().isalpha() else ""
 
 

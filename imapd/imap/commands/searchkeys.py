@@ -6,7 +6,7 @@ Not and And of them. Text is not compared here: the store does it, decoded and w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 from imapd.imap.extension import KeyReader, SearchKey
@@ -126,17 +126,22 @@ class NotKey(SearchKey):
 
 
 class OrKey(SearchKey):
-    """OR search-key search-key."""
+    """OR search-key search-key. Clients chain them for long lists of senders, so a chain is not nested deeply here."""
 
     name = "OR"
 
     @classmethod
     def read(cls, reader: KeyReader) -> Criterion:
-        reader.scan.sp()
         with reader.scan.deeper():
-            left = reader.key()
-            reader.scan.sp()
-            return Or(left, reader.key())
+            return any_of(reader.keys_of_or())
+
+
+def any_of(keys: Sequence[Criterion]) -> Criterion:
+    """The keys, of which there is at least one, under as few levels of Or as will do."""
+    if len(keys) == 1:
+        return keys[0]
+    middle = len(keys) // 2
+    return Or(any_of(keys[:middle]), any_of(keys[middle:]))
 
 
 def _header(field: str) -> Callable[[str], Criterion]:
