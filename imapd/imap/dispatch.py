@@ -230,6 +230,11 @@ class Conversation:
             self._spools.append(sink)
         return Admitted(sink, [ContinueResponse(b"Go ahead.")] if offer.synchronizing else [])
 
+    def literal_failed(self, error: StoreError) -> list[Response]:
+        """Answer a command whose literal the mail store could not take, and which the framer has dropped."""
+        self._free_spools()
+        return list(self._tagged(self._judge(error, None)))
+
     def _sink(self, offer: LiteralOffered) -> Spool | None:
         scan = Scanner(offer.so_far, utf8=self.session.utf8)
         command = self._find(scan)
