@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Protocol
 from imapd.imap.command import Await, Continue, Response, State, Upgrade, Yielded
 from imapd.imap.dispatch import Admitted, Turned
 from imapd.log import event as write_event
+from imapd.mailstore.errors import StoreError
 from imapd.model.loop import Loop, Watching
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, Heard, TimedOut, Transport
@@ -67,6 +68,7 @@ class Conversation(Protocol):
     def max_line(self) -> int: ...
     def greeting(self) -> Iterable[Response]: ...
     def admit(self, offer: LiteralOffered) -> Admitted | Turned: ...
+    def literal_failed(self, error: StoreError) -> Iterable[Response]: ...
     def answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]: ...
     def too_long(self, what: TooLong) -> Iterable[Response]: ...
     def goodbye(self, reason: str) -> Iterable[Response]: ...
@@ -220,7 +222,11 @@ class Connection:
         Raises _End at the deadline and when we are to stop.
         """
         while conversation.session.state is not State.LOGOUT:
-            token = self._framer.next()
+            try:
+                token = self._framer.next()
+            except StoreError as error:  # of the sink of a literal; the framer has dropped the command
+                self._send_all(conversation.literal_failed(error))
+                continue
             if token is not None:
                 self._check_time()
                 self._loop.breathe()

@@ -16,9 +16,12 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL, crypto
+
+if TYPE_CHECKING:
+    from imapd.settings import Tls
 
 WantRead = SSL.WantReadError
 WantWrite = SSL.WantWriteError
@@ -35,7 +38,7 @@ class TlsFailure(Exception):
     """The other side does not speak TLS as it should; the text is for the log."""
 
 
-class TlsSettingsError(Exception):
+class TlsError(Exception):
     """Certificates cannot be used; the text tells the administrator why."""
 
 
@@ -85,6 +88,14 @@ class Context:
             connection.set_context(context)
 
 
+def make_contexts(tls: Tls) -> Context | None:
+    """The TLS of all listeners by the section [tls]; None where it names no certificate. Raises TlsError."""
+    if tls.certificate is None or tls.key is None:
+        return None
+    names = {one.name: Identity(one.certificate, one.key) for one in tls.names}
+    return Context(Identity(tls.certificate, tls.key), names, tls.minimum_version, tls.ciphers)
+
+
 def _context(identity: Identity, minimum_version: str, ciphers: str | None) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[minimum_version])
@@ -102,7 +113,7 @@ def _context(identity: Identity, minimum_version: str, ciphers: str | None) -> S
     try:
         context.set_cipher_list((ciphers or CIPHERS).encode("ascii"))
     except (SSL.Error, UnicodeEncodeError):
-        raise TlsSettingsError(f"tls: OpenSSL knows no cipher of the list '{ciphers}'") from None
+        raise TlsError(f"OpenSSL knows no cipher of the list '{ciphers}'") from None
     # On every context: the one that SNI chooses is asked.
     context.set_alpn_select_callback(_select_protocol)
     _load(context, identity)
@@ -116,18 +127,16 @@ def _load(context: SSL.Context, identity: Identity) -> None:
         # With an empty pass phrase, or OpenSSL would ask for one at the terminal.
         key: Any = crypto.load_privatekey(crypto.FILETYPE_PEM, secret, b"").to_cryptography_key()
     except (crypto.Error, ValueError, TypeError):
-        raise TlsSettingsError(f"tls: {identity.key} holds no private key in PEM form without a pass phrase") from None
+        raise TlsError(f"{identity.key} holds no private key in PEM form without a pass phrase") from None
     try:
         context.use_certificate_chain_file(identity.certificate)
     except SSL.Error:
-        raise TlsSettingsError(f"tls: {identity.certificate} holds no certificate in PEM form") from None
+        raise TlsError(f"{identity.certificate} holds no certificate in PEM form") from None
     try:
         context.use_privatekey(key)
         context.check_privatekey()
     except SSL.Error:
-        raise TlsSettingsError(
-            f"tls: the key {identity.key} does not belong to the certificate {identity.certificate}"
-        ) from None
+        raise TlsError(f"the key {identity.key} does not belong to the certificate {identity.certificate}") from None
 
 
 def _read(path: str) -> bytes:
@@ -135,8 +144,8 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise TlsSettingsError(
-            f"tls: {path} cannot be read: {error.strerror} (the daemon runs as user {os.geteuid()} here)"
+        raise TlsError(
+            f"{path} cannot be read: {error.strerror} (the daemon runs as user {os.geteuid()} here)"
         ) from None
 
 

@@ -1,0 +1,343 @@
+"""The master: opens what needs privileges, gives them up, and looks after the workers. It reads nothing from clients.
+
+Its signals:
+
+    SIGTERM, SIGINT  stop: workers accept no more, clients hear BYE, everything ends within shutdown_timeout
+    SIGHUP           read the configuration and the certificates again. If anything is wrong with them, all problems
+                     are logged and nothing changes. Else new workers are started; once they serve, the old ones
+                     retire: they keep their clients until these leave
+    SIGCHLD          a worker ended: it is replaced, after 1 s first, up to 30 s where it keeps dying
+
+The service manager is told READY=1 when all workers serve, RELOADING=1 and READY=1 around a reload, STOPPING=1.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from imapd import log
+from imapd.log import event
+from imapd.server import house, privileges
+from imapd.server.children import Generation, wait_readable
+from imapd.server.connection import Patience
+from imapd.server.notify import notify, reloading
+from imapd.server.privileges import PrivilegeError
+from imapd.server.sockets import ListenError, handed_over, open_places, release
+from imapd.server.tls import TlsError, make_contexts
+from imapd.server.worker import Door, Plan
+
+if TYPE_CHECKING:
+    from imapd.settings import Settings
+
+logger = logging.getLogger("imapd.server.master")
+
+# How long new workers may take until they serve.
+START = 60.0
+
+
+class StartError(Exception):
+    """The settings cannot be put to work; problems are sentences for the administrator."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
+    """Run the daemon until it is told to stop; returns the exit status. reread reads the configuration again."""
+    return Master(settings, reread).run()
+
+
+class Master:
+    """The daemon's first process."""
+
+    def __init__(self, settings: Settings, reread: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._current: Generation | None = None
+        self._coming: Generation | None = None
+        self._coming_settings = settings
+        self._coming_until = 0.0
+        self._retired: list[Generation] = []
+        self._reload_again = False
+        self._stopping_since: float | None = None
+        self._status = 0
+
+    def run(self) -> int:
+        self._catch_signals()
+        try:
+            self._begin()
+        except StartError as error:
+            _log_problems(error.problems)
+            return 1
+        while not self._over():
+            wait_readable([self._wakeup, *self._unready_links()], self._until_due())
+            for number in self._signals():
+                self._handle(number)
+            self._reap()
+            self._see_to_workers()
+        event(logger, logging.INFO, "stopped")
+        return self._status
+
+    # -- the beginning -----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        os.umask(0o077)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords and mail
+        become = self._become()
+        self._make_folders(become)
+        generation = self._generation(self._settings, fresh=True)
+        try:
+            privileges.drop(become)
+        except PrivilegeError as error:
+            raise StartError(str(error)) from None
+        _log_remarks(self._settings)
+        for place in generation.places:
+            address = place.sockets[0].getsockname()
+            event(logger, logging.INFO, "listening", listener=place.listener, address=address[0], port=address[1])
+        self._start(generation, self._settings)
+
+    def _become(self) -> privileges.Become | None:
+        try:
+            return privileges.chosen(self._settings.service.user, self._settings.service.group)
+        except PrivilegeError as error:
+            raise StartError(str(error)) from None
+
+    def _make_folders(self, become: privileges.Become | None) -> None:
+        mail, state = self._settings.mail, self._settings.service.state_directory
+        wanted = [("[mail] root", mail.root)] + ([("[service] state_directory", state)] if state else [])
+        problems = []
+        for name, path in wanted:
+            try:
+                if mail.create:
+                    privileges.make_folder(path, become)
+                elif not os.path.isdir(path):
+                    problems.append(f"{name}: there is no folder {path}; make it, or set create = yes in [mail]")
+            except OSError as error:
+                problems.append(f"{name}: the folder {path} cannot be made: {error.strerror}")
+        if problems:
+            raise StartError(*problems)
+
+    def _generation(self, settings: Settings, fresh: bool = False) -> Generation:
+        """The workers-to-be of the settings: sockets and certificates are opened here. Raises StartError."""
+        count = settings.service.workers or len(os.sched_getaffinity(0))
+        share = -(-settings.service.max_sessions // count)
+        _raise_file_limit(share)
+        before = self._current.places if self._current else []
+        try:
+            house.check(settings)
+            context = make_contexts(settings.tls)
+            places = open_places(settings.listeners, count, handed_over() if fresh else (), before)
+        except (ListenError, house.HouseError) as error:
+            raise StartError(str(error)) from None
+        except TlsError as error:
+            raise StartError(f"[tls] {error}") from None
+        doors = tuple(
+            Door(one.name, None if one.security == "plain" else context, one.security == "tls")
+            for one in settings.listeners
+        )
+        patience = Patience(login=settings.service.login_timeout, session=settings.service.session_timeout)
+
+        def plan(number: int) -> Plan:
+            sockets: dict[str, list[socket.socket]] = {}
+            for place in places:
+                sockets.setdefault(place.listener, []).extend(place.share(number, count))
+            build, bound = house.builder(settings), settings.service.shutdown_timeout
+            return Plan(build, doors, sockets, share, patience, bound)
+
+        return Generation(count, places, plan)
+
+    def _start(self, generation: Generation, settings: Settings) -> None:
+        self._coming, self._coming_settings = generation, settings
+        self._coming_until = time.monotonic() + START
+        generation.start_all(self._of_master())
+
+    # -- signals -----------------------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        self._wakeup, writing = socket.socketpair()
+        self._wakeup.setblocking(False)
+        writing.setblocking(False)
+        self._writing = writing
+        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda number, frame: None)  # the number arrives by the wakeup socket
+
+    def _signals(self) -> list[int]:
+        try:
+            return list(dict.fromkeys(self._wakeup.recv(4096)))
+        except BlockingIOError:
+            return []
+
+    def _handle(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop()
+        elif number == signal.SIGHUP:
+            self._reload()
+
+    def _stop(self, status: int = 0) -> None:
+        """Stop; told a second time, do not wait any more."""
+        if self._stopping_since is not None:
+            self._kill_all(signal.SIGKILL)
+            return
+        notify("STOPPING=1", "STATUS=Stopping")
+        event(logger, logging.INFO, "stopping")
+        self._status = status
+        self._stopping_since = time.monotonic()
+        self._kill_all(signal.SIGTERM)
+
+    def _kill_all(self, number: int) -> None:
+        for generation in self._generations():
+            generation.kill(number)
+
+    def _reload(self) -> None:
+        if self._stopping_since is not None:
+            return
+        if self._coming is not None:
+            self._reload_again = True
+            return
+        reloading()
+        try:
+            settings = self._reread()
+            generation = self._generation(settings)
+        except Exception as error:  # whatever is wrong with the new file, the old settings serve on
+            problems = getattr(error, "problems", None)
+            if problems is None:
+                logger.error("reading the configuration again failed", exc_info=error)
+            _log_problems(problems or (str(error),))
+            event(logger, logging.ERROR, "reload_refused", hint="the old settings stay in force")
+            notify("READY=1", "STATUS=Serving; the last reload was refused, see the log")
+            return
+        log.setup(settings.log.level, settings.log.format)
+        _log_remarks(settings)
+        old = self._settings.service
+        if (settings.service.user, settings.service.group) != (old.user, old.group):
+            event(logger, logging.WARNING, "restart_needed", setting="[service] user and group")
+        self._start(generation, settings)
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def _generations(self) -> list[Generation]:
+        return [one for one in (self._coming, self._current, *self._retired) if one is not None]
+
+    def _of_master(self) -> list[socket.socket]:
+        """What a new worker must not keep: our ends of things."""
+        links = [child.link for generation in self._generations() for child in generation.children.values()]
+        return [self._wakeup, self._writing, *links]
+
+    def _unready_links(self) -> list[socket.socket]:
+        if self._coming is None and self._current is None:
+            return []
+        generations = [one for one in (self._coming, self._current) if one is not None]
+        return [child.link for one in generations for child in one.children.values() if not child.ready]
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self._coming is not None and self._coming.bury(pid, status, replace=False):
+                if self._stopping_since is None:
+                    self._give_up_coming("a new worker ended before it served")
+                continue
+            for generation in (self._current, *self._retired):
+                if generation is not None:
+                    stays = generation is self._current and self._stopping_since is None
+                    generation.bury(pid, status, replace=stays)
+
+    def _see_to_workers(self) -> None:
+        self._retired = [generation for generation in self._retired if generation.children]
+        if self._stopping_since is not None:
+            bound = max(1.0, (self._coming_settings or self._settings).service.shutdown_timeout)
+            if time.monotonic() - self._stopping_since > bound:
+                self._kill_all(signal.SIGKILL)
+            return
+        if self._current is not None:
+            self._current.hear()
+            self._current.start_due(self._of_master())
+        if self._coming is None:
+            return
+        self._coming.hear()
+        if self._coming.ready:
+            self._take_over()
+        elif time.monotonic() > self._coming_until:
+            self._give_up_coming("the new workers took too long to start")
+
+    def _take_over(self) -> None:
+        """The coming workers serve: the others retire."""
+        old, self._current, self._coming = self._current, self._coming, None
+        assert self._current is not None
+        self._settings = self._coming_settings
+        if old is not None:
+            for child in old.children.values():
+                child.retire()
+            self._retired.append(old)
+            release(old.places, self._current.places)
+        event(logger, logging.INFO, "ready" if old is None else "reloaded", workers=self._current.count)
+        notify("READY=1", f"MAINPID={os.getpid()}", "STATUS=Serving")
+        if self._reload_again:
+            self._reload_again = False
+            self._reload()
+
+    def _give_up_coming(self, reason: str) -> None:
+        """New workers do not come up: stay with the old ones, or end where there are none."""
+        coming, self._coming = self._coming, None
+        if coming is None:
+            return
+        self._coming_settings = self._settings
+        for child in coming.children.values():
+            child.retired = True
+        self._retired.append(coming)
+        if self._current is None:
+            event(logger, logging.CRITICAL, "start_failed", reason=reason)
+            self._stop(status=1)
+            return
+        coming.kill(signal.SIGTERM)
+        release(coming.places, self._current.places)
+        event(logger, logging.ERROR, "reload_refused", reason=reason, hint="the old settings stay in force")
+        notify("READY=1", "STATUS=Serving; the last reload was refused, see the log")
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _over(self) -> bool:
+        return self._stopping_since is not None and not any(one.children for one in self._generations())
+
+    def _until_due(self) -> float:
+        if self._stopping_since is not None:
+            return 0.1
+        times = list(self._current.due.values()) if self._current else []
+        if self._coming is not None:
+            times.append(self._coming_until)
+        return min(times, default=time.monotonic() + 3600.0) - time.monotonic()
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Let a worker open files for all its connections: each has a socket and may have a few files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections * 2 + 1024
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < connections + 256:
+        hint = f"set LimitNOFILE={wanted} in the unit, or lower max_sessions"
+        event(logger, logging.WARNING, "few_files", limit=soft, connections=connections, hint=hint)
+
+
+def _log_problems(problems: object) -> None:
+    for problem in problems if isinstance(problems, list | tuple) else (problems,):
+        logger.error("%s", problem)
+
+
+def _log_remarks(settings: Settings) -> None:
+    for remark in settings.remarks:
+        logger.warning("%s", remark)
