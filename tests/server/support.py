@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from imapd.imap.command import Await, Continue, State, Upgrade
 from imapd.imap.dispatch import Admitted, Turned
+from imapd.mailstore.errors import NoSpace
 from imapd.server.children import fork
 from imapd.server.connection import Patience
 from imapd.server.sockets import open_places
@@ -75,12 +76,17 @@ class SmallConversation:
         return [Status("OK", "private" if self.session.private else "clear")]
 
     def admit(self, offer):
+        if offer.so_far.text.split()[1] == b"FULL":
+            return Admitted(FullDisk(), [])
         if offer.size > 100:
             return Turned([Status("BAD", "too large")], close=False)
         return Admitted(None, [ContinueResponse(b"go")] if offer.synchronizing else [])
 
     def too_long(self, what):
         return [Status("BAD", "too long")]
+
+    def literal_failed(self, error):
+        return [Status("NO", error.text, tag="a")]
 
     def goodbye(self, reason):
         self.session.state = State.LOGOUT
@@ -127,6 +133,11 @@ class SmallConversation:
             while time.monotonic() < end:
                 self.loop.breathe()
         yield Status("OK", "done", tag=tag)
+
+
+class FullDisk:
+    def write(self, data):
+        raise NoSpace("The disk is full.")
 
 
 class FolderView:

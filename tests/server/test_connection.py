@@ -39,6 +39,14 @@ def test_literals_are_asked_for_and_refused_ones_do_not_put_the_client_out_of_st
         assert client.command("NOOP", "e") == ["* RAN NOOP", "e OK done"]
 
 
+def test_a_disk_that_is_full_refuses_the_literal_and_the_connection_goes_on(server):
+    with Client(server.port) as client:
+        client.line()
+        client.send(b"a FULL {300000+}\r\n" + b"x" * 300000 + b"\r\n")
+        assert client.line().startswith("a NO")
+        assert client.command("NOOP", "b") == ["* RAN NOOP", "b OK done"]
+
+
 def test_a_line_that_is_too_long_is_answered_and_the_next_one_is_heard(server):
     with Client(server.port) as client:
         client.line()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from imapd.server.tls import Context, Identity, TlsSettingsError
+from imapd.server.tls import Context, Identity, TlsError
 from tests.server.support import Client, certificate, trusting, workers
 
 
@@ -188,18 +188,18 @@ def test_renegotiation_is_refused(implicit):
 
 def test_a_key_that_does_not_belong_to_its_certificate_is_named(identity, tmp_path):
     other = certificate(tmp_path, "other")
-    with pytest.raises(TlsSettingsError, match="does not belong to the certificate"):
+    with pytest.raises(TlsError, match="does not belong to the certificate"):
         Context(Identity(identity.certificate, other.key))
 
 
 def test_files_that_are_missing_or_hold_something_else_are_named(identity, tmp_path):
-    with pytest.raises(TlsSettingsError, match="cannot be read: No such file"):
+    with pytest.raises(TlsError, match="cannot be read: No such file"):
         Context(Identity(identity.certificate, str(tmp_path / "missing.key")))
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
-    with pytest.raises(TlsSettingsError, match="no certificate in PEM form"):
+    with pytest.raises(TlsError, match="no certificate in PEM form"):
         Context(Identity(str(nonsense), identity.key))
-    with pytest.raises(TlsSettingsError, match="no private key in PEM form"):
+    with pytest.raises(TlsError, match="no private key in PEM form"):
         Context(Identity(identity.certificate, str(nonsense)))
-    with pytest.raises(TlsSettingsError, match="no cipher"):
+    with pytest.raises(TlsError, match="no cipher"):
         Context(identity, ciphers="NONSENSE")
