@@ -17,9 +17,16 @@ def _memory(loop: PlainLoop, _directory: Path) -> Store:
     return MemoryStore(loop)
 
 
+def _local(loop: PlainLoop, _directory: Path) -> Store:
+    from imapd.mailstore.local import LocalStore
+
+    return LocalStore(loop)
+
+
 # Each store by its name: how it is made, given a loop and a directory that is its own and empty. A store is imported
 # when it is made, so that the tests of one do not need the others.
 FACTORIES: dict[str, Callable[[PlainLoop, Path], Store]] = {
+    "local": _local,
     "memory": _memory,
 }
 

@@ -1,0 +1,140 @@
+"""One session's handle on an account whose mail lies in a Maildir. What it knows is shared (mailstore/core)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from imapd.mailstore import changes, maildir, subscriptions, tree
+from imapd.mailstore.bench import Bench, disk_errors, folder_path
+from imapd.mailstore.core import AccountCore
+from imapd.mailstore.errors import StoreError, UnknownOutcome
+from imapd.mailstore.mailbox import LocalMailbox
+from imapd.mailstore.message import LocalSpool
+from imapd.mailstore.rows import BoxRow
+from imapd.mailstore.shared import SharedMailbox
+from imapd.mailstore.store import Incoming, MailboxEntry, MailboxStatus, Placed
+from imapd.model import names
+
+
+class LocalAccount:
+    """An account that is open. `release` is called once for each handle on it, so that the last can close it."""
+
+    def __init__(self, core: AccountCore, release: Callable[[], None]) -> None:
+        self._core = core
+        self._release = release
+        self._is_open = True
+
+    # The tree
+
+    def mailboxes(self) -> list[MailboxEntry]:
+        rows = {row.name: row for row in self._rows()}
+        with disk_errors():
+            subscribed = subscriptions.read(self._core.root)
+        above = {name for row in rows for name in names.ancestors(row)}
+        entries = [_entry(name, rows.get(name), name in subscribed) for name in {*rows, *above, *subscribed}]
+        return sorted(entries, key=lambda entry: (entry.name != names.INBOX, entry.name))
+
+    def _rows(self) -> list[BoxRow]:
+        """The mailboxes there are, those of other programs taken in."""
+        core = self._core
+        rows = core.reader.boxes() if core.is_current() else []
+        with disk_errors():
+            on_disk = {b"", *maildir.folders(core.root)}
+        if on_disk - core.unfit != {row.directory for row in rows}:
+            core.unfit = core.locked(tree.discover)
+            rows = core.reader.boxes()
+        return rows
+
+    def exists(self, name: str) -> bool:
+        return any(row.name == name or names.is_below(row.name, name) for row in self._rows())
+
+    def create(self, name: str, special_use: tuple[str, ...] = ()) -> None:
+        tree.check_new(name)
+        self._core.locked(lambda bench: tree.create(bench, name, special_use))
+
+    def delete(self, name: str) -> None:
+        self._core.locked(lambda bench: tree.delete(bench, name))
+
+    def rename(self, old: str, new: str) -> None:
+        if old == names.INBOX:
+            self._core.locked(lambda bench: changes.empty_inbox_into(bench, new))
+        else:
+            self._core.locked(lambda bench: tree.rename(bench, old, new))
+
+    def subscribe(self, name: str) -> None:
+        self._core.locked(lambda bench: subscriptions.change(bench, name, True))
+
+    def unsubscribe(self, name: str) -> None:
+        self._core.locked(lambda bench: subscriptions.change(bench, name, False))
+
+    # Mailboxes
+
+    def status(self, name: str) -> MailboxStatus:
+        return self._shared(name).status()
+
+    def open(self, name: str, read_only: bool = False) -> LocalMailbox:
+        shared = self._shared(name)
+        shared = self._core.mailboxes.setdefault(shared.key, shared)
+        shared.users += 1
+        self._core.users += 1
+        return LocalMailbox(shared, read_only, partial(self._closed, shared))
+
+    def _shared(self, name: str) -> SharedMailbox:
+        """The mailbox as the process knows it, or a new one. Raises NoSuchMailbox."""
+        core = self._core
+        row = core.reader.box_named(name) if core.is_current() else None
+        if row is None or not maildir.is_folder(folder_path(core.root, row.directory)):
+            row = core.locked(lambda bench: tree.find(bench, name))
+        return core.mailboxes.get((row.id, row.uidvalidity)) or SharedMailbox(core, row)
+
+    def _closed(self, shared: SharedMailbox) -> None:
+        shared.users -= 1
+        if not shared.users:
+            self._core.mailboxes.pop(shared.key, None)
+        self._release()
+
+    # Messages on their way in
+
+    def spool(self) -> LocalSpool:
+        bench_free_name = maildir.new_base(self._core.loop.time(), 0, 0).partition(b",")[0]
+        return LocalSpool(self._core.root + b"/tmp/" + bench_free_name, self._core.settings.file_mode)
+
+    def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
+        spools = [_own(message) for message in messages]
+        try:
+            spooled = [self._finished(message) for message in messages]
+            placed = self._core.locked(lambda bench: _append(bench, name, spooled, spools))
+        except UnknownOutcome:
+            raise  # the index may know the files: they stay where they are
+        except StoreError:
+            for spool in spools:
+                spool.abandon()
+            raise
+        return placed
+
+    def _finished(self, message: Incoming) -> changes.Spooled:
+        spool = _own(message)
+        date = int(self._core.loop.time()) if message.internal_date is None else message.internal_date
+        return changes.Spooled(spool.path, spool.finish(), spool.octets, spool.size, message.flags, date)
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._release()
+
+
+def _entry(name: str, row: BoxRow | None, subscribed: bool) -> MailboxEntry:
+    return MailboxEntry(name, row is not None, subscribed, tuple(row.special_use.split()) if row else ())
+
+
+def _own(message: Incoming) -> LocalSpool:
+    assert isinstance(message.spool, LocalSpool), "a store appends its own spools only"
+    return message.spool
+
+
+def _append(bench: Bench, name: str, spooled: Sequence[changes.Spooled], spools: Sequence[LocalSpool]) -> Placed:
+    """Append, in the disk thread; on success the files belong to the mailbox, and are closed here, where a connection
+    that is killed meanwhile cannot close them too early."""
+    placed = changes.append(bench, name, spooled)
+    for spool in spools:
+        spool.release()
+    return placed

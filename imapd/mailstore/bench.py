@@ -1,0 +1,102 @@
+"""What a write has before it: the files and the index of one account, under the account's lock.
+
+A Bench is made anew for each write and used in a disk thread. `changed` collects the folders whose bells have to ring
+when the write is over.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from imapd.mailstore import maildir
+from imapd.mailstore.errors import Denied, Gone, NoSpace, OverQuota, Retry, StoreError
+from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.index import Index
+from imapd.mailstore.rows import BoxRow, MessageRow
+
+log = logging.getLogger("imapd.mailstore")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSettings:
+    """How mail files are made. special_use: the (use, name) of the mailboxes that a new account gets."""
+
+    create: bool = True
+    special_use: tuple[tuple[str, str], ...] = ()
+    file_mode: int = 0o600
+    dir_mode: int = 0o700
+
+
+@dataclass(slots=True)
+class Bench:
+    """One write's tools. `now` is the time at its beginning."""
+
+    root: bytes
+    index: Index
+    now: float
+    settings: DiskSettings
+    changed: set[bytes] = field(default_factory=set)
+
+    def box(self, box: int) -> BoxRow:
+        """The mailbox, as it is now. Raises Gone."""
+        row = self.index.box(box)
+        if row is None:
+            raise Gone
+        return row
+
+    def folder(self, box: BoxRow) -> bytes:
+        """The path of a mailbox."""
+        return folder_path(self.root, box.directory)
+
+    def path(self, box: BoxRow, row: MessageRow) -> bytes:
+        """Where the file of a message lies, as far as the index knows."""
+        return self.root + b"/" + relative_path(box.directory, row.place, row.file)
+
+    def names(self, box: BoxRow) -> FlagNames:
+        """The flags of a mailbox in all their spellings."""
+        return FlagNames(self.folder(box), self.index.keywords(box.id), self.now, self.settings.file_mode)
+
+    def scratch(self) -> bytes:
+        """The path of a new file in tmp/."""
+        return self.root + b"/tmp/" + maildir.new_base(self.now, 0, 0).partition(b",")[0]
+
+
+def folder_path(root: bytes, directory: bytes) -> bytes:
+    """The path of a mailbox's directory; INBOX's is the root itself."""
+    return root + b"/" + directory if directory else root
+
+
+def relative_path(directory: bytes, place: int, file: bytes) -> bytes:
+    """The path of a message file, relative to the Maildir."""
+    if place == maildir.ELSEWHERE:
+        return file
+    return b"/".join([part for part in (directory, maildir.PLACES[place], file) if part])
+
+
+_NO_SPACE: Final = {errno.ENOSPC}
+_DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def explained(error: OSError) -> StoreError:
+    """The StoreError that says what the disk means."""
+    reason = f"{error.strerror} ({os.fsdecode(error.filename) if error.filename else 'no file'})"
+    if error.errno in _NO_SPACE:
+        return NoSpace(reason=reason)
+    if error.errno == errno.EDQUOT:
+        return OverQuota(reason=reason)
+    if error.errno in _DENIED:
+        return Denied("The server may not write to your mail file; please tell your administrator.", reason=reason)
+    return Retry("The mail file cannot be read or written at the moment.", code="UNAVAILABLE", reason=reason)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """What the disk refuses comes out as a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error) from error

@@ -1,0 +1,210 @@
+"""What all sessions of a process share of one account: its lock, its index, its open mailboxes.
+
+Rules:
+
+1. `locked` is the only way to write: it takes the account's lock, gives the work a Bench in a disk thread, and rings
+   the bells of changed mailboxes when the work is done.
+2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
+3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
+   found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
+   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID.
+4. Handles are closed when the last session has closed the account.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from imapd.mailstore import maildir, tree
+from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, folder_path, log
+from imapd.mailstore.descriptions import DescriptionCache
+from imapd.mailstore.diskname import directory_of
+from imapd.mailstore.errors import Corrupt, NoSuchAccount, Retry, StoreError, UnknownOutcome
+from imapd.mailstore.index import Index
+from imapd.mailstore.lock import AccountLock
+from imapd.model.loop import Loop
+
+if TYPE_CHECKING:
+    from imapd.mailstore.shared import SharedMailbox
+
+Result = TypeVar("Result")
+
+INDEX_FILE: Final = b"imapd-index.sqlite"
+CACHE_FILE: Final = b"imapd-cache.sqlite"
+LOCK_FILE: Final = b"imapd.lock"
+
+
+class AccountCore:
+    """One account in one process."""
+
+    def __init__(self, root: bytes, loop: Loop, settings: DiskSettings) -> None:
+        self.root = root
+        self.loop = loop
+        self.settings = settings
+        self.users = 0
+        self.mailboxes: dict[tuple[int, int], SharedMailbox] = {}
+        self.unfit: frozenset[bytes] = frozenset()  # folders that cannot be mailboxes
+        self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
+        self._opening = loop.lock()
+        self._path = root + b"/" + INDEX_FILE
+        self._writer: Index | None = None
+        self._reader: Index | None = None
+        self._cache: DescriptionCache | None = None
+        self._identity: tuple[int, int] | None = None
+        self._is_doubtful = False
+
+    def open(self) -> None:
+        """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
+        with self._opening:
+            if self._reader is None:
+                with disk_errors():
+                    self.loop.offload(self._make_root)
+                self.locked(tree.sweep)
+
+    def _make_root(self) -> None:
+        if not maildir.is_folder(self.root):
+            if not self.settings.create:
+                raise NoSuchAccount
+            os.makedirs(self.root, self.settings.dir_mode, exist_ok=True)
+
+    def close(self) -> None:
+        """Close all handles. Under the lock where it is to be had, for the last close tidies the database."""
+        if self._writer is not None or self._reader is not None:
+            try:
+                self._lock.run(self._close_handles)
+            except (StoreError, OSError):
+                self.loop.offload(self._close_handles)
+
+    def _close_handles(self) -> None:
+        writer, reader, cache = self._writer, self._reader, self._cache
+        self._writer = self._reader = self._cache = None
+        for handle in (cache, reader, writer):
+            if handle is not None:
+                with contextlib.suppress(StoreError):
+                    handle.close()
+
+    @property
+    def reader(self) -> Index:
+        """The index for reading (rule 2)."""
+        if self._reader is None:
+            raise Retry(reason="the account is closed")
+        return self._reader
+
+    @property
+    def cache(self) -> DescriptionCache:
+        """The kept texts of descriptions."""
+        if self._cache is None:
+            self._cache = DescriptionCache(self.root + b"/" + CACHE_FILE, self.settings.file_mode)
+        return self._cache
+
+    def own_index(self) -> Index:
+        """One more connection for reading much in a disk thread."""
+        return Index(self._path, patience=5.0)
+
+    # Writing
+
+    def locked(self, work: Callable[[Bench], Result]) -> Result:
+        """Do the work under the account's lock (rule 1)."""
+        now = self.loop.time()
+        with disk_errors():
+            return self._lock.run(lambda: self._on_bench(work, now))
+
+    def _on_bench(self, work: Callable[[Bench], Result], now: float) -> Result:
+        try:
+            return self._attempt(work, now)
+        except Corrupt:
+            self._is_doubtful = True
+            damaged = self._identity
+            self._ready(now)
+            if self._identity == damaged:
+                raise  # the index is sound: it is something else
+            return self._attempt(work, now)
+        except UnknownOutcome:
+            # After a failed write SQLite's own picture may be wrong: the next one looks afresh.
+            self._is_doubtful = True
+            raise
+
+    def _attempt(self, work: Callable[[Bench], Result], now: float) -> Result:
+        bench = self._ready(now)
+        try:
+            return work(bench)
+        finally:
+            for folder in bench.changed:
+                with contextlib.suppress(OSError):
+                    os.utime(folder)  # seen by every process that watches the folder
+
+    def _ready(self, now: float) -> Bench:
+        """A bench with an index that may be trusted (rule 3)."""
+        if self._writer is None or self._is_doubtful or self._identity != self._identity_now():
+            return self._open_index(now)
+        return Bench(self.root, self._writer, now, self.settings)
+
+    def is_current(self) -> bool:
+        """Whether the index in use is the one that lies there. Quick."""
+        return self._identity == self._identity_now()
+
+    def suspect(self) -> None:
+        """Say that the index gave nonsense: it is checked, and made anew if it is damaged."""
+        self._is_doubtful = True
+        self.locked(lambda bench: None)
+
+    def _identity_now(self) -> tuple[int, int] | None:
+        try:
+            seen = os.lstat(self._path)
+        except FileNotFoundError:
+            return None
+        return (seen.st_dev, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
+
+    def _open_index(self, now: float) -> Bench:
+        self._close_handles_of_index()
+        if self._identity_now() is None:
+            self._put_aside(now)
+        try:
+            self._writer = self._trusted_writer()
+        except Corrupt as damage:
+            aside = self._put_aside(now)
+            log.error("index damaged (%s), put aside as %r and made anew", damage.reason, aside)
+            self._writer = self._trusted_writer()
+        self._reader = Index(self._path)
+        self._identity = self._identity_now()
+        self._is_doubtful = False
+        bench = Bench(self.root, self._writer, now, self.settings)
+        self._make_folders()
+        self.unfit = tree.discover(bench)
+        return bench
+
+    def _close_handles_of_index(self) -> None:
+        # The reader may be in use in the loop at this moment: it is let go, and closes with its last use.
+        self._reader = None
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            with contextlib.suppress(StoreError):
+                writer.close()
+
+    def _trusted_writer(self) -> Index:
+        with contextlib.suppress(FileExistsError):
+            # SQLite gives its other files the mode of this one.
+            os.close(maildir.create_file(self._path, self.settings.file_mode))
+        writer = Index.writer(self._path)
+        if self._is_doubtful and not writer.is_sound():
+            writer.close()
+            raise Corrupt(reason="quick_check failed")
+        return writer
+
+    def _put_aside(self, now: float) -> bytes:
+        aside = INDEX_FILE + b".broken-%d" % now
+        while os.path.lexists(self.root + b"/" + aside):
+            aside += b"x"
+        for suffix in (b"", b"-wal", b"-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._path + suffix, self.root + b"/" + aside + suffix)
+        return aside
+
+    def _make_folders(self) -> None:
+        """The first mailboxes of a new account; INBOX comes last, so that a crash before it begins them again."""
+        if not maildir.is_folder(self.root):
+            for _, name in self.settings.special_use:
+                maildir.make_folder(folder_path(self.root, directory_of(name)), self.settings.dir_mode)
+            maildir.make_folder(self.root, self.settings.dir_mode, inbox=True)

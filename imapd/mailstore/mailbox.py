@@ -1,0 +1,73 @@
+"""One session's handle on an open mailbox of a Maildir. What it knows is shared (mailstore/shared)."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from imapd.mailstore import changes
+from imapd.mailstore.errors import ReadOnly
+from imapd.mailstore.message import LocalMessage
+from imapd.mailstore.shared import SharedMailbox
+from imapd.mailstore.store import Description, Placed, Snapshot
+from imapd.model.flags import FlagChange, Flags
+from imapd.model.loop import Watching
+
+
+class LocalMailbox:
+    """A mailbox that is open. `release` is called once, when the session closes it."""
+
+    def __init__(self, shared: SharedMailbox, read_only: bool, release: Callable[[], None]) -> None:
+        self._shared = shared
+        self._release: Callable[[], None] | None = release
+        self.read_only = read_only
+
+    @property
+    def name(self) -> str:
+        return self._shared.row.name
+
+    def snapshot(self) -> Snapshot:
+        return self._shared.snapshot(read_write=not self.read_only)
+
+    def claim_recent(self, up_to: int) -> int:
+        shared = self._shared
+        shared.refresh()
+        if up_to <= shared.row.recent:
+            return shared.row.recent
+        return shared.locked(lambda bench, box: changes.claim_recent(bench, box, up_to))
+
+    def unclaimed_recent(self) -> int:
+        self._shared.refresh()
+        return self._shared.row.recent
+
+    def listen(self, bell: Callable[[], None]) -> Watching:
+        folder = self._shared.folder
+        # new/ and cur/ for other programs; the folder itself, because every write touches its time.
+        watched = [os.fsdecode(folder + part) for part in (b"/new", b"/cur", b"")]
+        return self._shared.account.loop.watch(watched, bell)
+
+    def message(self, uid: int) -> LocalMessage:
+        return self._shared.message(uid)
+
+    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
+        return self._shared.descriptions(uids)
+
+    def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
+        return self._writable().locked(lambda bench, box: changes.change_flags(bench, box, uids, how, flags))
+
+    def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
+        return self._writable().locked(lambda bench, box: changes.expunge(bench, box, uids))
+
+    def copy(self, uids: Sequence[int], target: str) -> Placed:
+        return self._shared.locked(lambda bench, box: changes.copy(bench, box, uids, target))
+
+    def move(self, uids: Sequence[int], target: str) -> Placed:
+        return self._writable().locked(lambda bench, box: changes.move(bench, box, uids, target))
+
+    def _writable(self) -> SharedMailbox:
+        if self.read_only:
+            raise ReadOnly
+        return self._shared
+
+    def close(self) -> None:
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()

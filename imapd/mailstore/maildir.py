@@ -1,0 +1,277 @@
+"""The files of a Maildir: names, flags, sizes, listings, folders. Nothing about UIDs, and no waiting but for the disk.
+
+Every function here blocks and belongs into the disk threads, unless it says that it is quick. Paths are bytes, because
+names of files are octets. A message file is called
+
+    <unique>[,S=<octets>][,W=<octets with CRLF>][:2,<flags>]
+
+in `new` (delivered, not looked at) or `cur`. `unique` begins with the time of delivery in seconds; ours never repeat,
+also when the clock runs back. Flags are letters in ASCII order: D draft, F flagged, R answered, S seen, T deleted, and
+a to z for the keywords of the folder's `dovecot-keywords` (mailstore/flagnames). Letters we do not know (P, passed) are
+kept as they are.
+
+Rules:
+
+1. Only regular files count as messages, and links are not followed: a FIFO or a link to elsewhere is as good as absent.
+2. No file is ever renamed onto another.
+3. A file is durable when it was fsynced, and its name when the directory was. After an fsync has failed, the same file
+   is not tried again: the kernel may have thrown away the data, and would report success.
+"""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+CUR, NEW, ELSEWHERE = 0, 1, 2
+"""The places of a message file: in cur/, in new/, or at a path relative to the Maildir (being moved)."""
+PLACES: Final = (b"cur", b"new")
+PIECE: Final = 128 * 1024
+STALE_AFTER: Final = 36 * 3600
+"""The age at which a file in tmp is no delivery any more (the Maildir convention)."""
+
+_FIELD = re.compile(rb",([SW])=(\d{1,18})(?=[,:]|$)")
+_TIME = re.compile(rb"(\d{1,12})\.(?:.*?M(\d{1,6}))?")
+_counter = count()
+_host = re.sub(rb"[^A-Za-z0-9.-]", b"_", os.fsencode(socket.gethostname())) or b"localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a message file is at first sight: octets on disk, octets on the wire, the date.
+
+    counted: the wire size was counted by us and not taken from the name.
+    """
+
+    octets: int
+    size: int
+    date: int
+    counted: bool
+
+
+def new_base(now: float, octets: int, size: int) -> bytes:
+    """A base name that no other file ever had."""
+    seconds, fraction = divmod(now, 1)
+    token = secrets.token_hex(4).encode()
+    unique = b"%d.M%06dP%dQ%dR%s.%s" % (seconds, fraction * 1e6, os.getpid(), next(_counter), token, _host)
+    return b"%s,S=%d,W=%d" % (unique, octets, size)
+
+
+def base_of(file: bytes) -> bytes:
+    """The name of a file without directory and flags."""
+    return file.rpartition(b"/")[2].partition(b":")[0]
+
+
+def letters_of(file: bytes) -> bytes:
+    """The flag letters of a file name."""
+    info = file.rpartition(b"/")[2].partition(b":")[2]
+    return info[2:].partition(b",")[0] if info.startswith(b"2,") else b""
+
+
+def with_letters(base: bytes, letters: bytes) -> bytes:
+    """The name in cur/ of a message with those flags."""
+    return base + b":2," + bytes(sorted(set(letters)))
+
+
+def delivery_order(file: bytes) -> tuple[int, int, bytes]:
+    """The key that sorts files by their delivery: the time in the name, then the name."""
+    match = _TIME.match(file)
+    return (int(match[1]), int(match[2] or 0), file) if match else (0, 0, file)
+
+
+def stamp(directory: bytes) -> tuple[str, float]:
+    """What changes when an entry of the directory changes, and the time of the last change. Quick.
+
+    Raises FileNotFoundError where there is no such directory; a link to one is none (rule 1).
+    """
+    seen = os.lstat(directory)
+    if not stat.S_ISDIR(seen.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "not a directory", directory)
+    # The ctime as well: a restored backup may carry an old mtime over new contents.
+    return f"{seen.st_ino}.{seen.st_mtime_ns}.{seen.st_ctime_ns}", seen.st_mtime
+
+
+def listing(directory: bytes) -> list[bytes]:
+    """The names of the files in cur/ or new/; those with a leading dot are no messages."""
+    return [name for name in os.listdir(directory) if name[0] != 0x2E]
+
+
+def examine(path: bytes) -> Found | None:
+    """Look at a message file for the first time; None where it is gone or is no regular file (rule 1)."""
+    try:
+        seen = os.lstat(path)
+        if not stat.S_ISREG(seen.st_mode):
+            return None
+        fields = {field: int(number) for field, number in _FIELD.findall(base_of(path))}
+        size = fields.get(b"W", 0)
+        if fields.get(b"S") == seen.st_size and seen.st_size <= size <= 2 * seen.st_size:
+            return Found(seen.st_size, size, int(seen.st_mtime), counted=False)
+        octets, size = _measure(path)
+    except FileNotFoundError:
+        return None
+    return Found(octets, size, int(seen.st_mtime), counted=True)
+
+
+def open_message(path: bytes) -> int:
+    """Open a message file for reading; raises FileNotFoundError for what is no regular file (rule 1). Quick."""
+    try:
+        # O_NONBLOCK: a FIFO that somebody put there must not hold us.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return fd
+
+
+def bare_line_feeds(data: bytes, last: int) -> int:
+    """How many octets a piece grows by when its line ends are made CRLF; `last` is the octet before it (or -1)."""
+    grows = data.count(b"\n") - data.count(b"\r\n")
+    return grows - 1 if last == 0x0D and data[:1] == b"\n" else grows
+
+
+def _measure(path: bytes) -> tuple[int, int]:
+    octets = size = 0
+    last = -1
+    fd = open_message(path)
+    try:
+        while data := os.read(fd, PIECE):
+            octets += len(data)
+            size += len(data) + bare_line_feeds(data, last)
+            last = data[-1]
+    finally:
+        os.close(fd)
+    return octets, size
+
+
+def rename_aside(source: bytes, target: bytes) -> bool:
+    """Rename a file, never onto another (rule 2). False where the target is taken; FileNotFoundError without source."""
+    if os.path.lexists(target):
+        os.lstat(source)
+        return False
+    os.rename(source, target)
+    return True
+
+
+def link_or_copy(source: bytes, target: bytes, mode: int) -> None:
+    """Give the message a second name; where the file system cannot, a copy of it, durable and with its date."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+        return
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    fd = open_message(source)
+    with open(fd, "rb") as original, open(_create(target, mode), "wb") as copy:
+        shutil.copyfileobj(original, copy, PIECE)
+        copy.flush()
+        seen = os.fstat(original.fileno())
+        os.utime(copy.fileno(), ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        os.fsync(copy.fileno())
+
+
+def _create(path: bytes, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+def create_file(path: bytes, mode: int) -> int:
+    """Open a new file for writing, owned by nobody else. Quick."""
+    return _create(path, mode)
+
+
+def write_whole(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
+    """Replace a small file as one step, durably; `scratch` is a name on the same file system that is free."""
+    fd = _create(scratch, mode)
+    try:
+        try:
+            os.write(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(scratch, path)
+    except OSError:
+        discard(scratch)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: bytes) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def discard(path: bytes) -> None:
+    """Remove a file, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def is_folder(path: bytes) -> bool:
+    """Whether there is a Maildir at the path: a directory with a cur/ in it, neither of them a link. Quick."""
+    try:
+        stamp(path)
+        stamp(path + b"/cur")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def folders(root: bytes) -> list[bytes]:
+    """The directories of all folders in a Maildir, INBOX's not among them. Quick."""
+    with os.scandir(root) as entries:
+        names = [e.name for e in entries if e.name[:1] == b"." and e.is_dir(follow_symlinks=False)]
+    return [name for name in names if is_folder(root + b"/" + name)]
+
+
+def make_folder(path: bytes, mode: int, inbox: bool = False) -> None:
+    """Make the directories of a folder, or those that are missing; cur/ comes last, for it makes the folder visible."""
+    _mkdir(path, mode)
+    for part in (b"tmp", b"new"):
+        _mkdir(path + b"/" + part, mode)
+    if not inbox:
+        # Maildir++ marks folders so for delivery agents, which then count quota at the level above.
+        os.close(os.open(path + b"/maildirfolder", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode & 0o666))
+    _mkdir(path + b"/cur", mode)
+    sync_directory(path)
+
+
+def _mkdir(path: bytes, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        stamp(path)  # raises where it is no directory
+
+
+def remove_tree(path: bytes) -> None:
+    """Remove a directory with all that is in it; what cannot be removed stays for the next time."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def stale_files(directory: bytes, now: float) -> Iterator[bytes]:
+    """The files in a tmp/ that no delivery is writing any more."""
+    for entry in os.scandir(directory):
+        try:
+            seen = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        # The later of the two times: a link to an old message has an old mtime, but was made just now.
+        if stat.S_ISREG(seen.st_mode) and now - max(seen.st_mtime, seen.st_ctime) > STALE_AFTER:
+            yield entry.path

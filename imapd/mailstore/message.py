@@ -1,0 +1,190 @@
+"""A message on its way into a Maildir, and an open one on its way out.
+
+On disk line ends are LF; on the wire they are CRLF. In: each CRLF becomes LF. Out: each LF that no CR stands before
+becomes CRLF. So what came with CRLF goes out octet by octet as it came, also with lone CRs in it, and what other
+programs wrote, with LF, CRLF or both, goes out with CRLF.
+
+The size that a Message says is the number of octets it gives, always: where the name of a file lies about it, the
+octets have been counted before the size is said.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from imapd.mailstore import maildir
+from imapd.mailstore.bench import disk_errors
+from imapd.mailstore.errors import Corrupt
+from imapd.mailstore.maildir import PIECE
+
+IN_MEMORY: Final = 512 * 1024
+"""Up to this size a message is read whole, which counts its octets by the way."""
+_BUFFER: Final = 256 * 1024
+_CRLF: Final = re.compile(rb"(?<!\r)\r\n")
+_HEADER_END: Final = re.compile(rb"(?:\A|\r\n)\r\n")
+
+
+def to_disk(data: bytes) -> bytes:
+    """Each CRLF as LF; but not after another CR, where it could not be told from a lone LF any more."""
+    return _CRLF.sub(b"\n", data) if b"\r\r\n" in data else data.replace(b"\r\n", b"\n")
+
+
+def to_wire(data: bytes, last: int = -1) -> bytes:
+    """Each LF without a CR before it as CRLF; `last` is the octet that came before the data."""
+    if last == 0x0D and data[:1] == b"\n":
+        return b"\n" + to_wire(data[1:], 0x0A)
+    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+class LocalSpool:
+    """A message on its way in, a file in tmp/. Used by one connection."""
+
+    def __init__(self, path: bytes, mode: int) -> None:
+        self.path = path
+        self.octets = 0
+        self.size = 0
+        self._pending: list[bytes] = []
+        self._waiting = 0
+        self._last = -1
+        self._held = b""  # CRs at the end, whose LF may be still to come
+        with disk_errors():
+            self._fd: int | None = maildir.create_file(path, mode)
+
+    def write(self, data: bytes) -> None:
+        self._pending.append(bytes(data))
+        self._waiting += len(data)
+        if self._waiting >= _BUFFER:
+            self._flush()
+
+    def _flush(self, everything: bool = False) -> None:
+        data = self._held + b"".join(self._pending)
+        self._pending.clear()
+        self._waiting = 0
+        # Two CRs are enough to see that the LF after them belongs to no CRLF of the line end.
+        held = 0 if everything else min(2, len(data) - len(data.rstrip(b"\r")))
+        body = data[: len(data) - held]
+        self._held = data[len(body) :]
+        self._put(to_disk(body))
+
+    def _put(self, data: bytes) -> None:
+        if not data or self._fd is None:
+            return
+        self.size += len(data) + maildir.bare_line_feeds(data, self._last)
+        self.octets += len(data)
+        self._last = data[-1]
+        with disk_errors():
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._fd, left) :]
+
+    def finish(self) -> int:
+        """Write what is left; the open file, which `abandon` or `release` closes."""
+        assert self._fd is not None, "a spool is appended once"
+        self._flush(everything=True)
+        return self._fd
+
+    def release(self) -> None:
+        """Close the file, which belongs to the mailbox now or is gone already."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+    def abandon(self) -> None:
+        if self._fd is not None:
+            self.release()
+            with contextlib.suppress(OSError):
+                maildir.discard(self.path)
+
+
+class LocalMessage:
+    """An open message. Its file stays readable when it is renamed or removed meanwhile."""
+
+    def __init__(self, fd: int, size: int, breathe: Callable[[], None], content: bytes | None = None) -> None:
+        self._fd: int | None = fd
+        self._breathe = breathe
+        self._content = content
+        self.size = size
+
+    def read(self) -> bytes:
+        if self._content is None:
+            return b"".join(self.chunks())
+        return self._content
+
+    def chunks(self) -> Iterator[bytes]:
+        if self._content is not None:
+            for start in range(0, len(self._content), PIECE):
+                yield self._content[start : start + PIECE]
+            return
+        left = self.size
+        for piece in self._pieces(PIECE // 2):
+            if len(piece) > left:
+                break
+            left -= len(piece)
+            yield piece
+            self._breathe()
+        if left:
+            # Another program changed the file in place after its octets were counted. The announced size cannot be
+            # taken back, so the connection cannot go on.
+            raise Corrupt(reason="a message file changed while it was read")
+
+    def header(self) -> bytes:
+        if self._content is not None:
+            return _header_of(self._content) or self._content
+        read = bytearray()
+        for piece in self._pieces(16 * 1024):
+            start = max(0, len(read) - 4)
+            read += piece
+            if match := _HEADER_END.search(read, start):
+                return bytes(read[: match.end()])
+            self._breathe()
+        return bytes(read)
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        """The message with CRLF line ends; a piece is at most twice `size` long."""
+        offset, last = 0, -1
+        with disk_errors():
+            while data := os.pread(self._open(), size, offset):
+                offset += len(data)
+                piece = to_wire(data, last)
+                last = data[-1]
+                yield piece
+
+    def _open(self) -> int:
+        if self._fd is None:
+            raise ValueError("the message was closed")
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+
+def _header_of(content: bytes) -> bytes | None:
+    match = _HEADER_END.search(content)
+    return content[: match.end()] if match else None
+
+
+def count_wire(fd: int, breathe: Callable[[], None]) -> int:
+    """The octets that a file has on the wire."""
+    size, offset, last = 0, 0, -1
+    with disk_errors():
+        while data := os.pread(fd, PIECE, offset):
+            offset += len(data)
+            size += len(data) + maildir.bare_line_feeds(data, last)
+            last = data[-1]
+            breathe()
+    return size
+
+
+def read_whole(fd: int, octets: int) -> bytes:
+    """A small file with CRLF line ends."""
+    with disk_errors():
+        pieces = []
+        offset = 0
+        while data := os.pread(fd, max(octets + 1 - offset, 4096), offset):
+            pieces.append(data)
+            offset += len(data)
+        return to_wire(b"".join(pieces))

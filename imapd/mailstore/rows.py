@@ -1,0 +1,107 @@
+"""The rows of the index as values: mailboxes, messages, and what is read of many of them.
+
+A message is known by its key: mailbox id << 32 | UID.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+_UIDS: Final = 0xFFFFFFFF
+_MASK: Final = (1 << 64) - 1
+
+
+class BoxRow(NamedTuple):
+    """A mailbox. The stamps are of listings of new/ and cur/ that the rows agree with; doubt: see mailstore/sync."""
+
+    id: int
+    name: str
+    directory: bytes
+    uidvalidity: int
+    uidnext: int
+    modseq: int
+    recent: int
+    special_use: str
+    new_stamp: str
+    cur_stamp: str
+    doubt: float
+
+
+class MessageRow(NamedTuple):
+    """A message. id is the clustering key (rule 2). octets is 0 where the wire size was not counted by us.
+
+    base is the base name the file is to have, where that is not the one of `file`; pending: the file has to be renamed.
+    """
+
+    id: int
+    place: int
+    file: bytes
+    base: bytes | None
+    mask: int
+    modseq: int
+    size: int
+    octets: int
+    date: int
+    pending: int
+
+    @property
+    def uid(self) -> int:
+        return self.id & _UIDS
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """All messages of a mailbox, as columns, and the mailbox as it was at that moment."""
+
+    box: BoxRow
+    keywords: tuple[str, ...]
+    uids: "array[int]"
+    masks: "array[int]"
+    modseqs: "array[int]"
+    sizes: "array[int]"
+    dates: "array[int]"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What changed since a modseq: rows of (uid, mask, modseq, size, date) ascending, and the UIDs that vanished."""
+
+    box: BoxRow
+    keywords: tuple[str, ...]
+    rows: list[tuple[int, int, int, int, int]]
+    vanished: list[int]
+
+
+def message_id(box: int, uid: int) -> int:
+    """The clustering key of a message."""
+    return box << 32 | uid
+
+
+def span(box: int) -> tuple[int, int]:
+    """The lowest and the highest key that a message of the mailbox can have."""
+    return box << 32, box << 32 | _UIDS
+
+
+def unsigned(mask: int) -> int:
+    """A mask as SQLite gave it."""
+    return mask & _MASK
+
+
+def signed(mask: int) -> int:
+    """A mask as SQLite takes it."""
+    return mask - (1 << 64) if mask >> 63 else mask
+
+
+def runs(uids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The UIDs as closed ranges, ascending."""
+    numbers = iter(sorted(set(uids)))
+    low = high = next(numbers, 0)
+    if not low:
+        return
+    for number in numbers:
+        if number != high + 1:
+            yield low, high
+            low = number
+        high = number
+    yield low, high

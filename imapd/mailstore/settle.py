@@ -1,0 +1,185 @@
+"""Work on files that a commit has promised: renames, removals, moved directories.
+
+A write commits its rows first, marked as pending, and then the files follow. Whoever takes the lock next looks for
+marks that are still there, after a crash or a failure, and does the work then; every step may be done twice.
+
+Rules:
+
+1. A mark goes away when the work is done and the directory it was done in is durable. Otherwise a power cut could
+   bring back an old file name under a row that knows only the new one, and it would look like somebody's change.
+2. A file that is not where the row says was renamed by another program: the mark goes, the row stays as it was, and
+   the next listing finds the file by its base name.
+3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
+"""
+
+import os
+from collections import defaultdict
+
+from imapd.mailstore import maildir
+from imapd.mailstore.bench import Bench, explained, log
+from imapd.mailstore.errors import StoreError
+from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.maildir import CUR
+from imapd.mailstore.rows import BoxRow, MessageRow
+
+
+def settle(bench: Bench) -> dict[int, StoreError]:
+    """Do all the work that is marked; what failed, by the key of its message."""
+    try:
+        if bench.index.is_settled():
+            return {}
+        _move_directories(bench)
+        return _Settling(bench).run()
+    except OSError as error:
+        log.warning("directories stay unrenamed for now: %s", explained(error).reason)
+    except StoreError as error:
+        # The rows are committed and say the truth about what was asked; only marks of work that was done stay.
+        log.warning("work on files stays marked for now: %s", error.reason)
+    return {}
+
+
+def _move_directories(bench: Bench) -> None:
+    pairs = bench.index.moving()
+    if not pairs:
+        return
+    for source, target in pairs:
+        old, new = bench.root + b"/" + source, bench.root + b"/" + target
+        if os.path.lexists(old) and not os.path.lexists(new):
+            os.rename(old, new)
+    maildir.sync_directory(bench.root)
+    with bench.index.settling():
+        bench.index.clear_moving()
+
+
+class _Settling:
+    """One round of renames and removals of message files."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._boxes: dict[int, tuple[BoxRow, FlagNames]] = {}
+        self._stamps: dict[int, str] = {}
+        self._placed: list[tuple[int, int, bytes]] = []
+        self._lost: list[int] = []
+        self._emptied: list[int] = []
+        self._failed: dict[int, StoreError] = {}
+        self._touched: dict[bytes, set[int]] = defaultdict(set)  # directory: keys of what was done there
+
+    def run(self) -> dict[int, StoreError]:
+        for row in self._bench.index.pending():
+            self._rename(row)
+        self._remove(self._bench.index.graves())
+        for directory, keys in self._touched.items():
+            self._make_durable(directory, keys)
+        self._write_down()
+        return self._failed
+
+    def _box(self, key: int) -> tuple[BoxRow, FlagNames]:
+        box = key >> 32
+        if box not in self._boxes:
+            row = self._bench.box(box)
+            self._boxes[box] = row, self._bench.names(row)
+            self._stamps[box] = _cur_stamp(self._bench, row)
+        return self._boxes[box]
+
+    def _rename(self, row: MessageRow) -> None:
+        box, names = self._box(row.id)
+        try:
+            self._placed.append((row.id, CUR, self._into_cur(box, names, row)))
+        except FileNotFoundError:
+            self._lost.append(row.id)  # rule 2
+        except OSError as error:
+            self._fail(row.id, error)
+
+    def _into_cur(self, box: BoxRow, names: FlagNames, row: MessageRow) -> bytes:
+        source = self._bench.path(box, row)
+        folder = self._bench.folder(box) + b"/cur"
+        name = target_name(names, row)
+        if source == folder + b"/" + name:
+            return name
+        try:
+            if not maildir.rename_aside(source, folder + b"/" + name):
+                name = self._other_name(row, name)
+                os.rename(source, folder + b"/" + name)
+        except FileNotFoundError:
+            if not os.path.lexists(folder + b"/" + name):
+                raise
+        self._touched[folder].add(row.id)
+        self._touched[os.path.dirname(source)].add(row.id)
+        return name
+
+    def _other_name(self, row: MessageRow, name: bytes) -> bytes:
+        """A name for a file whose own name is taken by a second file of the same base."""
+        base = maildir.new_base(self._bench.now, row.octets, row.size)
+        base = base if row.octets else base.partition(b",")[0]
+        return maildir.with_letters(base, maildir.letters_of(name))
+
+    def _remove(self, graves: list[tuple[int, bytes]]) -> None:
+        missing: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+        for key, file in graves:
+            path = self._bench.root + b"/" + file
+            directory = os.path.dirname(path)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                missing[os.path.dirname(directory)].append((key, maildir.base_of(path)))
+            except OSError as error:
+                self._fail(key, error)
+                continue
+            self._touched[directory].add(key)
+            self._emptied.append(key)
+        for folder, wanted in missing.items():
+            self._hunt(folder, {base: key for key, base in wanted})
+
+    def _hunt(self, folder: bytes, wanted: dict[bytes, int]) -> None:
+        """Remove expunged files that another program renamed in the meantime, or they would come as new ones."""
+        for place in maildir.PLACES:
+            directory = folder + b"/" + place
+            try:
+                found = [name for name in maildir.listing(directory) if maildir.base_of(name) in wanted]
+                for name in found:
+                    maildir.discard(directory + b"/" + name)
+                    self._touched[directory].add(wanted[maildir.base_of(name)])
+            except OSError:
+                continue  # the folder itself is gone, and the file with it
+
+    def _make_durable(self, directory: bytes, keys: set[int]) -> None:
+        try:
+            maildir.sync_directory(directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            for key in keys:
+                self._fail(key, error)
+
+    def _fail(self, key: int, error: OSError) -> None:
+        self._failed[key] = explained(error)
+        log.warning("a change of a message file is put off: %s", self._failed[key].reason)
+
+    def _write_down(self) -> None:
+        index = self._bench.index
+        with index.settling():
+            index.relocate([place for place in self._placed if place[0] not in self._failed])
+            index.give_up(self._lost)
+            index.fill_graves([key for key in self._emptied if key not in self._failed])
+            lost_in = {key >> 32 for key in self._lost}
+            for box, (row, _) in self._boxes.items():
+                index.update_box(box, **self._cur_stamp_after(row, box in lost_in))
+
+    def _cur_stamp_after(self, box: BoxRow, lost: bool) -> dict[str, object]:
+        """Our own renames change the stamp of cur/: it is followed where it was known before, but with a doubt."""
+        if lost or not box.cur_stamp or self._stamps[box.id] != box.cur_stamp:
+            return {"cur_stamp": ""}
+        return {"cur_stamp": _cur_stamp(self._bench, box), "doubt": box.doubt or self._bench.now}
+
+
+def target_name(names: FlagNames, row: MessageRow) -> bytes:
+    """The name in cur/ that the file of a message is to have."""
+    before = maildir.letters_of(row.file)
+    return maildir.with_letters(row.base or maildir.base_of(row.file), names.letters(row.mask, before))
+
+
+def _cur_stamp(bench: Bench, box: BoxRow) -> str:
+    try:
+        return maildir.stamp(bench.folder(box) + b"/cur")[0]
+    except FileNotFoundError:
+        return ""

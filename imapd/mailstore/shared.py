@@ -1,0 +1,242 @@
+"""A mailbox of a Maildir as one process knows it, shared by all sessions that have it open.
+
+It keeps the newest Snapshot. Asking for it costs, where nothing changed, three stats and one question to
+SQLite whether somebody committed. What changed is read by modseq; what other programs did to the files is taken in
+under the lock (mailstore/sync).
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, TypeVar
+
+from imapd.mailstore import changes, columns, maildir
+from imapd.mailstore.bench import Bench, explained, folder_path, log, relative_path
+from imapd.mailstore.core import AccountCore
+from imapd.mailstore.descriptions import AT_ONCE
+from imapd.mailstore.errors import Corrupt, Expunged, Gone, NoSpace, Retry
+from imapd.mailstore.flagnames import DELETED, SEEN
+from imapd.mailstore.index import Index
+from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
+from imapd.mailstore.render import describe
+from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.settle import settle
+from imapd.mailstore.store import Description, MailboxStatus, Snapshot
+from imapd.mailstore.sync import agrees, take_in
+from imapd.mailstore.tree import discover
+
+Result = TypeVar("Result")
+
+_MANY: Final = 2_000
+"""Changes that are read in the loop, in about 5 ms; more are read in a disk thread, and all rows with them."""
+_BUSY_TRIES: Final = 200
+_BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
+
+
+class SharedMailbox:
+    """One mailbox of an account, as this process knows it."""
+
+    def __init__(self, account: AccountCore, row: BoxRow) -> None:
+        self.account = account
+        self.row = row
+        self.key = (row.id, row.uidvalidity)
+        self.users = 0
+        self._index: Index | None = None
+        self._version = -1
+        self._has_files_outside_cur = True
+        self._snapshot: Snapshot | None = None
+        self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
+
+    @property
+    def folder(self) -> bytes:
+        return folder_path(self.account.root, self.row.directory)
+
+    # Knowing what is
+
+    def refresh(self) -> None:
+        """Read the mailbox's row, if somebody committed. Raises Gone."""
+        if not self.account.is_current():
+            self.account.locked(lambda bench: None)  # opens the index anew
+        try:
+            self.reading(self._refresh)
+        except Corrupt:
+            self.account.suspect()
+            self.reading(self._refresh)
+
+    def reading(self, read: Callable[[Index], Result]) -> Result:
+        """Read from the index in the loop; waits as a sleeper where SQLite is busy."""
+        for _ in range(_BUSY_TRIES):
+            try:
+                return read(self.account.reader)
+            except Retry:
+                self.account.loop.sleep(_BUSY_PAUSE)
+        return read(self.account.reader)
+
+    def _refresh(self, index: Index) -> None:
+        version = index.data_version()
+        if index is self._index and version == self._version:
+            return
+        row = index.box(self.row.id)
+        if row is None or row.uidvalidity != self.row.uidvalidity:
+            raise Gone
+        self._has_files_outside_cur = index.has_files_outside_cur(row.id)
+        self.row, self._index, self._version = row, index, version
+
+    def catch_up(self, read_write: bool) -> None:
+        """Take in what other programs did to the files. Raises Gone."""
+        while not self._agrees(read_write):
+            if self.locked(lambda bench, box: take_in(bench, box, read_write)):
+                self.refresh()
+                return
+
+    def _agrees(self, read_write: bool) -> bool:
+        self.refresh()
+        try:
+            new = maildir.stamp(self.folder + b"/new")[0]
+            cur = maildir.stamp(self.folder + b"/cur")[0]
+        except (FileNotFoundError, NotADirectoryError):
+            if not maildir.is_folder(self.folder):
+                self.account.locked(discover)  # renamed just now, or gone
+                self.refresh()
+            return False
+        if read_write and self._has_files_outside_cur:
+            return False
+        return all(agrees(self.row, new, cur, self.account.loop.time()))
+
+    def snapshot(self, read_write: bool) -> Snapshot:
+        """The newest snapshot."""
+        try:
+            self.catch_up(read_write)
+        except NoSpace as full:
+            # A full disk must not keep people from reading and from deleting.
+            log.warning("new mail cannot be taken in: %s", full.reason)
+            self.refresh()
+        return self._loaded()
+
+    def _loaded(self) -> Snapshot:
+        known = self._snapshot
+        if known is not None and known.highestmodseq == self.row.modseq:
+            return known
+        fresh = self._advanced(known) if known is not None else None
+        fresh = fresh or self.account.loop.offload(self._read_whole)
+        # While a disk thread read, another session may have got further.
+        if self._snapshot is None or self._snapshot.highestmodseq < fresh.highestmodseq:
+            self._snapshot = fresh
+        return self._snapshot
+
+    def _advanced(self, known: Snapshot) -> Snapshot | None:
+        delta = self.reading(lambda index: index.delta(self.row.id, known.highestmodseq, _MANY))
+        if delta is None or delta.box.uidvalidity != self.row.uidvalidity:
+            raise Gone
+        many = len(delta.rows) > _MANY or len(delta.vanished) > _MANY
+        return None if many else columns.advanced(known, delta)
+
+    def _read_whole(self) -> Snapshot:
+        index = self.account.own_index()
+        try:
+            found = index.columns(self.row.id)
+        finally:
+            index.close()
+        if found is None or found.box.uidvalidity != self.row.uidvalidity:
+            raise Gone
+        return columns.whole(found)
+
+    def status(self) -> MailboxStatus:
+        """The counts, without reading all rows into memory."""
+        self.catch_up(read_write=False)
+        row = self.row
+        messages, recent, unseen, deleted, size = self.account.loop.offload(self._counts)
+        return MailboxStatus(messages, recent, unseen, deleted, size, row.uidnext, row.uidvalidity, row.modseq)
+
+    def _counts(self) -> tuple[int, int, int, int, int]:
+        index = self.account.own_index()
+        try:
+            return index.counts(self.row.id, SEEN, DELETED)
+        finally:
+            index.close()
+
+    # Doing
+
+    def locked(self, work: Callable[[Bench, int], Result]) -> Result:
+        """Do a write to this very mailbox. Raises Gone where another has taken its place."""
+
+        def on_bench(bench: Bench) -> Result:
+            if bench.box(self.row.id).uidvalidity != self.row.uidvalidity:
+                raise Gone
+            return work(bench, self.row.id)
+
+        return self.account.locked(on_bench)
+
+    def message(self, uid: int) -> LocalMessage:
+        """Open a message; looks again where its file was renamed meanwhile. Raises Expunged."""
+        looks: tuple[Callable[[Bench, int], object], ...] = (
+            lambda bench, _: settle(bench),  # a rename of ours may be under way: wait for its end
+            lambda bench, box: take_in(bench, box, read_write=False, force=True),
+        )
+        for look in (*looks, None):
+            self.refresh()
+            row = self.reading(lambda index: index.message(self.row.id, uid))
+            if row is None:
+                raise Expunged
+            path = relative_path(self.row.directory, row.place, row.file)
+            try:
+                fd = maildir.open_message(self.account.root + b"/" + path)
+            except (FileNotFoundError, NotADirectoryError):
+                if look is not None:
+                    self.locked(look)
+                continue
+            except OSError as error:
+                raise explained(error) from error
+            return self._opened(row, fd)
+        raise Expunged
+
+    def _opened(self, row: MessageRow, fd: int) -> LocalMessage:
+        breathe = self.account.loop.breathe
+        try:
+            octets = os.fstat(fd).st_size
+            if octets == row.octets or octets == self._counted.get(row.uid):
+                return LocalMessage(fd, row.size, breathe)
+            content = read_whole(fd, octets) if octets <= IN_MEMORY else None
+            size = count_wire(fd, breathe) if content is None else len(content)
+            if size != row.size:
+                log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
+                self.account.cache.forget(self.row.uidvalidity, row.uid)
+                self.locked(lambda bench, box: changes.mend_size(bench, box, row.uid, size, octets))
+            elif content is None:
+                self._counted[row.uid] = octets
+            return LocalMessage(fd, size, breathe, content)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
+        """Finished texts, made where they are not kept."""
+        wanted = iter(uids)
+        while block := list(islice(wanted, AT_ONCE)):
+            kept = self.account.cache.get(self.row.uidvalidity, block)
+            made: dict[int, Description] = {}
+            present = self._present(block) if kept else None
+            for uid in block:
+                text = kept.get(uid) if present is None or uid in present else None
+                if text is None and (text := self._describe(uid)) is not None:
+                    made[uid] = text
+                if text is not None:
+                    yield uid, text
+            self.account.cache.put(self.row.uidvalidity, made)
+            self.account.loop.breathe()
+
+    def _present(self, uids: Sequence[int]) -> frozenset[int]:
+        """Those of the UIDs that are not expunged: kept texts outlive their message."""
+        self.refresh()
+        snapshot = self._loaded()
+        return frozenset([uid for uid in uids if snapshot.row(uid) is not None])
+
+    def _describe(self, uid: int) -> Description | None:
+        try:
+            message = self.message(uid)
+        except Expunged:
+            return None
+        try:
+            return describe(message.read(), self.account.loop.breathe)
+        finally:
+            message.close()

@@ -1,0 +1,239 @@
+"""Taking in what other programs did to the files of a mailbox: deliveries, renames, removals.
+
+The files are the truth about which messages there are and, where they changed since we looked, about flags; the index
+is the truth about UIDs. Rules:
+
+1. A file is known by its base name. One that is new gets the next UID; new ones in the order of their delivery.
+2. Flags are merged three ways: the row remembers the name the file had, so what another program added or took away is
+   added to or taken from the flags in the index, whatever changed there meanwhile.
+3. A message is gone when two listings in a row do not have it: one alone can miss a file that is being renamed.
+4. Files in new/ get their UID at first sight, and are moved to cur/ when somebody looks who may write, as mutt and
+   Dovecot do. A look that is read-only (EXAMINE, STATUS) leaves them, so that "new mail" notices go on to work.
+5. A directory is listed when its stamp (inode, mtime, ctime) is not the one that the rows agree with. A stamp younger
+   than 50 ms at the time of listing is not believed: another change may fall on the same tick of the clock.
+6. Our own renames change the stamp of cur/ too. In a small mailbox it is listed again; in a large one the stamp is
+   followed, with the time of the first doubt, and cur/ is listed when the doubt is older than the mailbox's `patience`.
+   What could be missed until then is a foreign rename within the milliseconds of our own one.
+7. A first sight of many files is taken in by parts, so that the lock is free in between.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from imapd.mailstore import maildir
+from imapd.mailstore.bench import Bench
+from imapd.mailstore.errors import Gone
+from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW
+from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+from imapd.mailstore.settle import settle
+
+TICK: Final = 0.05
+AT_ONCE: Final = 2_000
+"""Messages taken in at a time (rule 7): about a second, where each file has to be read for its size."""
+SMALL: Final = 1_000
+
+Located = tuple[int, bytes]  # place and file name
+
+
+def patience(box: BoxRow) -> float:
+    """How long a doubt about cur/ may stand: 0.3 ms for each message, which is a hundred times what listing costs."""
+    return 0.0 if box.uidnext < SMALL else box.uidnext * 0.0003
+
+
+def agrees(box: BoxRow, new_stamp: str, cur_stamp: str, now: float) -> tuple[bool, bool]:
+    """Whether the rows of the mailbox agree with new/ and with cur/, so that those need not be listed."""
+    believed = not box.doubt or 0 <= now - box.doubt < patience(box)
+    return box.new_stamp == new_stamp, box.cur_stamp == cur_stamp and believed
+
+
+def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) -> bool:
+    """Bring index and files together; False where there is more to take in (rule 7). Raises Gone."""
+    settle(bench)
+    box = bench.box(box_id)
+    folder = bench.folder(box)
+    if not maildir.is_folder(folder):
+        raise Gone
+    if not os.path.lexists(folder + b"/new"):
+        maildir.make_folder(folder, bench.settings.dir_mode, inbox=not box.directory)
+    return _Look(bench, box, read_write).run(force)
+
+
+class _Look:
+    """One look at a mailbox's files."""
+
+    def __init__(self, bench: Bench, box: BoxRow, read_write: bool) -> None:
+        self._bench = bench
+        self._index = bench.index
+        self._box = box
+        self._folder = bench.folder(box)
+        self._read_write = read_write
+        self._names: FlagNames = bench.names(box)
+        self._moved: list[tuple[MessageRow, Located, int]] = []  # row, where it is now, its mask now
+        self._vanished: list[int] = []
+        self._arrived: list[tuple[Located, maildir.Found]] = []
+        self._unsure = False
+        self._complete = True
+        self._renamed_in_new = False
+
+    def run(self, force: bool) -> bool:
+        new_stamp, new_time = maildir.stamp(self._folder + b"/new")
+        cur_stamp, cur_time = maildir.stamp(self._folder + b"/cur")
+        new_agrees, cur_agrees = agrees(self._box, new_stamp, cur_stamp, self._bench.now)
+        full = force or not cur_agrees or not (new_agrees or self._look_at_new())
+        if full:
+            self._look_at_all()
+        if self._read_write:
+            self._empty_new()
+        stamps = {
+            "new_stamp": "" if self._unsure or self._renamed_in_new or self._is_young(new_time) else new_stamp,
+            **self._cur_stamp(full, cur_stamp, cur_time),
+        }
+        self._write(stamps if self._complete else {})
+        return self._complete
+
+    def _is_young(self, changed: float) -> bool:
+        return abs(self._bench.now - changed) < TICK  # rule 5; a time far off, also in the future, does not come again
+
+    def _cur_stamp(self, full: bool, seen: str, changed: float) -> dict[str, object]:
+        box, now = self._box, self._bench.now
+        after = maildir.stamp(self._folder + b"/cur")[0] if self._renamed_in_new else seen
+        doubt = box.doubt if not full else now if self._is_young(changed) else 0.0
+        if after != seen:
+            doubt = doubt or now  # rule 6
+        if self._unsure or (doubt and not patience(box)):
+            return {"cur_stamp": "", "doubt": 0.0}
+        return {"cur_stamp": after, "doubt": doubt}
+
+    # Finding out
+
+    def _look_at_new(self) -> bool:
+        """Only new/ changed: the usual delivery. False where files went away from there, so that all must be seen."""
+        listed = {(NEW, name) for name in maildir.listing(self._folder + b"/new")}
+        known = {(row.place, row.file) for row in self._index.rows_not_in_cur(self._box.id)}
+        if known - listed:
+            return False
+        self._meet(listed - known)
+        return True
+
+    def _look_at_all(self) -> None:
+        listed = self._list()
+        known = self._index.files(self._box.id)
+        moved, missing, extra = self._match(known, listed)
+        if missing:
+            moved, still_missing, extra = self._match(known, self._list())
+            self._vanished = sorted(missing & still_missing)  # rule 3
+            self._unsure = bool(still_missing - missing)
+        for row, located in moved:
+            self._moved.append((row, located, self._merged(row, located)))
+        self._meet(extra)
+
+    def _list(self) -> set[Located]:
+        # new/ first: what is moved to cur/ in between is then seen twice and not missed.
+        return {(place, name) for place in (NEW, CUR)
+                for name in maildir.listing(self._folder + b"/" + maildir.PLACES[place])}  # fmt: skip
+
+    def _match(
+        self, known: dict[Located, int], listed: set[Located]
+    ) -> tuple[list[tuple[MessageRow, Located]], set[int], set[Located]]:
+        """Rows whose file has another name now, rows whose file is missing, and files that no row has."""
+        extra = listed - known.keys()
+        absent = [known[located] for located in known.keys() - listed]
+        by_base: dict[bytes, list[Located]] = defaultdict(list)
+        if absent:
+            for located in sorted(extra):
+                by_base[maildir.base_of(located[1])].append(located)
+        moved: list[tuple[MessageRow, Located]] = []
+        missing: set[int] = set()
+        for row in self._index.rows(self._box.id, [key & 0xFFFFFFFF for key in absent]):
+            candidates = by_base.get(row.base or maildir.base_of(row.file))
+            if candidates:
+                moved.append((row, candidates.pop(0)))  # in cur/ before in new/, which it may have left just now
+            elif not (row.pending and os.path.lexists(self._bench.path(self._box, row))):
+                missing.add(row.id)
+        return moved, missing, extra - {located for _, located in moved}
+
+    def _merged(self, row: MessageRow, located: Located) -> int:
+        """The flags of a message whose file was renamed by another program (rule 2)."""
+        before = b"" if row.place == ELSEWHERE else maildir.letters_of(row.file)
+        after = maildir.letters_of(located[1])
+        added = self._names.mask_of_letters(bytes(set(after) - set(before)))
+        removed = self._names.mask_of_letters(bytes(set(before) - set(after)))
+        return (row.mask | added) & ~removed
+
+    def _meet(self, strangers: Iterable[Located]) -> None:
+        """Look at files that have no row yet (rule 1)."""
+        for place, name in sorted(strangers, key=lambda located: maildir.delivery_order(located[1])):
+            if len(self._arrived) == AT_ONCE:
+                self._complete = False
+                return
+            found = maildir.examine(self._folder + b"/" + maildir.PLACES[place] + b"/" + name)
+            if found is not None:
+                self._arrived.append(((place, name), found))
+
+    # Doing
+
+    def _empty_new(self) -> None:
+        """Move what lies in new/ to cur/ (rule 4). Before the commit: it says the same, whichever place it is in."""
+        moved = {row.id for row, _, _ in self._moved}
+        for row in self._index.rows_not_in_cur(self._box.id):
+            if row.place == NEW and row.id not in moved and row.id not in self._vanished:
+                self._moved.append((row, (NEW, row.file), row.mask))
+        self._moved = [(row, self._to_cur(located), mask) for row, located, mask in self._moved]
+        self._arrived = [(self._to_cur(located), found) for located, found in self._arrived]
+
+    def _to_cur(self, located: Located) -> Located:
+        place, name = located
+        if place != NEW:
+            return located
+        target = maildir.with_letters(maildir.base_of(name), maildir.letters_of(name))
+        source = self._folder + b"/new/" + name
+        try:
+            if not maildir.rename_aside(source, self._folder + b"/cur/" + target):
+                target = maildir.new_base(self._bench.now, 0, 0).partition(b",")[0] + b":2,"
+                os.rename(source, self._folder + b"/cur/" + target)
+        except OSError:
+            self._unsure = True  # it went away, or the disk refuses: the next look tells
+            return located
+        self._renamed_in_new = True
+        return CUR, target
+
+    def _write(self, stamps: dict[str, object]) -> None:
+        index, box = self._index, self._box
+        reflagged = [(row.id, mask, box.modseq + 1) for row, located, mask in self._moved
+                     if mask != row.mask or self._needs_rename(row, located, mask)]  # fmt: skip
+        if not (self._moved or self._vanished or self._arrived):
+            if any(getattr(box, column) != value for column, value in stamps.items()):
+                with index.settling():
+                    index.update_box(box.id, **stamps)
+            return
+        visible = bool(self._arrived or self._vanished) or any(mask != row.mask for row, _, mask in self._moved)
+        with index.transaction():
+            index.relocate([(row.id, *located) for row, located, _ in self._moved])
+            index.reflag(reflagged if visible else [(key, mask, box.modseq) for key, mask, _ in reflagged])
+            index.bury([(key, box.modseq + 1, None) for key in self._vanished])
+            index.insert(self._rows())
+            index.add_keywords(box.id, self._names.added)
+            index.update_box(box.id, modseq=box.modseq + visible, uidnext=box.uidnext + len(self._arrived), **stamps)
+        if visible:
+            self._bench.changed.add(self._folder)
+        if reflagged:
+            settle(self._bench)
+
+    def _needs_rename(self, row: MessageRow, located: Located, mask: int) -> bool:
+        """Whether the index has flags that the file's name lacks, changed there while another program renamed it."""
+        place, name = located
+        letters = self._names.letters(mask, maildir.letters_of(name))
+        return set(letters) != set(maildir.letters_of(name)) and (place == CUR or bool(letters))
+
+    def _rows(self) -> list[MessageRow]:
+        rows: list[MessageRow] = []
+        for uid, ((place, name), found) in enumerate(self._arrived, self._box.uidnext):
+            mask = self._names.mask_of_letters(maildir.letters_of(name))
+            rows.append(MessageRow(
+                id=message_id(self._box.id, uid), place=place, file=name, base=None, mask=mask,
+                modseq=self._box.modseq + 1, size=found.size, octets=found.octets if found.counted else 0,
+                date=found.date, pending=0))  # fmt: skip
+        return rows
