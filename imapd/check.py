@@ -90,13 +90,12 @@ def _certificates(settings: Settings) -> Iterator[str]:
 
 
 def _people(settings: Settings) -> Iterator[str]:
-    from imapd.directory.ldifdirectory import LdifDirectory
+    from imapd.server import house
 
-    for directory in settings.directories:
-        try:
-            LdifDirectory.from_settings(directory)
-        except Exception as error:
-            yield f"[directories] [[{directory.name}]]: {error}"
+    try:
+        house.check(settings)
+    except house.HouseError as error:
+        yield str(error)
 
 
 def _port(listener: Listener) -> Iterator[str]:

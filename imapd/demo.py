@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from imapd.demomail import sample_mail
-from imapd.mailstore.maildir import folder_name
+from imapd.mailstore.diskname import directory_of
+from imapd.model.names import encode_wire
 
 PASSWORD = "demo"  # noqa: S105 - it is printed for everyone to see
 
@@ -147,9 +148,11 @@ def _deliver_samples(home: str) -> None:
     """Put the sample mail into a new Maildir, as a delivery agent would."""
     inbox = mailbox.Maildir(home, create=True)
     known = {"INBOX": inbox}
-    for sample in sample_mail(int(time.time())):
+    for sample in sorted(sample_mail(int(time.time())), key=lambda sample: sample.date):
         if sample.mailbox not in known:
-            known[sample.mailbox] = mailbox.Maildir(os.path.join(home, folder_name(sample.mailbox)), create=True)
+            known[sample.mailbox] = mailbox.Maildir(
+                os.path.join(home, os.fsdecode(directory_of(sample.mailbox))), create=True
+            )
         message = mailbox.MaildirMessage(sample.text)
         message.set_date(sample.date)
         message.set_flags(sample.flags)
@@ -157,7 +160,5 @@ def _deliver_samples(home: str) -> None:
             message.set_subdir("cur")
         known[sample.mailbox].add(message)
     with open(os.path.join(home, "subscriptions"), "w", encoding="ascii") as file:
-        from imapd.model.names import encode_wire
-
         for name in known:
             file.write(encode_wire(name, utf8=False).decode() + "\n")

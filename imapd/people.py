@@ -20,12 +20,11 @@ def run(options: argparse.Namespace) -> int:
             return 0
         password = _password(options)
         if options.deed == "add":
-            users.add(path, options.name, password, full_name=options.full_name, mail=options.mail)
-            print(f"{options.name} was added to {path}.")
+            new = users.NewUser(options.name, password, full_name=options.full_name, mail=options.mail)
+            print(f"{users.add(path, new)} was added to {path}.")
         else:
-            users.set_password(path, options.name, password)
-            print(f"The password of {options.name} was set in {path}.")
-    except (users.UsersError, OSError) as error:
+            print(f"The password of {users.passwd(path, options.name, password)} was set in {path}.")
+    except (users.UserError, OSError) as error:
         print(f"imapd user: {error}", file=sys.stderr)
         return 1
     return 0
@@ -41,23 +40,19 @@ def _ldif_file(options: argparse.Namespace) -> str:
     ]
     if len(found) != 1:
         names = ", ".join(directory.name for directory in found) or "none"
-        raise users.UsersError(f"which directory? Say -d NAME; of type ldif are: {names}")
+        raise users.UserError(f"which directory? Say -d NAME; of type ldif are: {names}")
     assert found[0].file is not None
     return found[0].file
 
 
-def _password(options: argparse.Namespace) -> bytes:
+def _password(options: argparse.Namespace) -> str:
     if options.password_file == "-":  # noqa: S105 - standard input
-        password = sys.stdin.buffer.readline()
+        password = sys.stdin.readline()
     elif options.password_file:
-        with open(options.password_file, "rb") as file:
+        with open(options.password_file, encoding="utf-8") as file:
             password = file.readline()
     else:
-        first, second = getpass.getpass("Password: "), getpass.getpass("Once more: ")
-        if first != second:
-            raise users.UsersError("the two passwords are not the same")
-        password = first.encode()
-    password = password.rstrip(b"\r\n")
-    if not password:
-        raise users.UsersError("the password is empty")
-    return password
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise users.UserError("the two passwords are not the same")
+    return password.rstrip("\r\n")

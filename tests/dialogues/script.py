@@ -3,25 +3,36 @@
 A file's name is a sentence. Its head is comments (#) with the RFC's section, then settings, then lines:
 
     given: INBOX has 3 messages         mailboxes that are made and filled before (with any number of such lines)
-    state: selected INBOX               how connection 1 begins: connected, authenticated (the default), selected NAME
-    capability: MOVE                    words that the server must offer; another server that does not is passed over
+    state: selected INBOX               how connection 1 begins: opened (its greeting is still to be heard), connected,
+                                        authenticated (the default), selected NAME, examined NAME
+    capability: MOVE                    words that the server must offer, before or after login; another server that
+                                        does not is passed over
 
     C: a1 NOOP                          said by the client; C+: the same, in one segment with the line before
     C: a2 APPEND INBOX {#}              {#} or {#+} is the size of the literal that follows in lines of
     C| Subject: hello                   C|, each ending in CRLF; after {#} the client waits for the server's +
+    C>  (\\Seen) {#+}                    the command goes on behind the literal, perhaps with a further one
+    C: <tls>                            the client begins the TLS handshake
     S: a1 OK <any>                      the next response must look like this
     S*: * 3 EXISTS                      several such lines in a row may come in any order
     S| hello                            the response goes on behind a literal with this line
+    S!: * <number> RECENT               from here on no response may look like this
     S: <closed>                         the server ends the connection
     C2: / S2:                           a second connection of the same person (logged in, with its own state2: line)
 
-In S lines <any> is anything, <number> digits, <string> a quoted string or NIL; <x=number> keeps what it found as $x for
-later lines; everything else is meant as it stands. Unasked "* OK", "* CAPABILITY", "* FLAGS", "* n RECENT" and "* BYE"
-lines that no S line expects are passed over; any other unexpected response is a failure.
+In C lines <literal text> and <literal+ text> are a literal within the line (the client waits for the + of the first),
+<base64 text> is coded (\\0 in it is NUL), <repeat 9 text> is the text nine times, <octets 00 E4> are just these octets.
+
+In S lines <any> is anything, <number> digits, <string> a quoted string or NIL, <atom> a word, <words A B !C> words in any
+order with A and B among them and without C, <either A|B> one of these; <x=number> keeps what it found as $x for
+later lines, of the client too; $user and $password are there from the beginning; everything else is meant as it stands.
+Unasked "* OK", "* CAPABILITY", "* FLAGS" and "* n RECENT" lines that no S line expects are passed over; any other
+unexpected response is a failure.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import ssl
@@ -32,6 +43,8 @@ from tests.support.daemon import Client, insecure_context
 
 KINDS = {"any": r".*?", "number": r"\d+", "string": r'(?:"(?:[^"\\]|\\.)*"|NIL)', "atom": r"[^\s()\"]+"}
 PASSED_OVER = re.compile(rb"\* (?:OK|CAPABILITY|FLAGS|\d+ RECENT)\b", re.IGNORECASE)
+HEARD = re.compile(r"(<(?:(?:\w+=)?(?:any|number|string|atom)|words [^>]*|either [^>]*)>)")
+SAID = re.compile(r"<(literal\+?|base64|repeat|octets) ([^>]*)>")
 
 
 class Differs(AssertionError):
@@ -40,7 +53,7 @@ class Differs(AssertionError):
 
 @dataclass
 class Step:
-    """One thing that is said or expected: connection, who ("C", "C+", "S", "S*"), text, line number."""
+    """One thing that is said or expected: connection, who ("C", "C+", "C>", "S", "S*", "S!"), text, line number."""
 
     connection: int
     who: str
@@ -66,15 +79,15 @@ def read(path: Path) -> Script:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        if match := re.fullmatch(r"(C\+?|S\*?)([1-9]?)(:|\|)(?: (.*))?", line):
+        if match := re.fullmatch(r"(C\+?|S[*!]?)([1-9]?)([:|>])(?: (.*))?", line):
             who, connection, mark, text = match[1], int(match[2] or 1), match[3], match[4] or ""
-            if mark == ":":
-                script.steps.append(Step(connection, who, text, number))
-            else:
+            if mark == "|":
                 script.steps[-1].more.append(text)
+            else:
+                script.steps.append(Step(connection, who if mark == ":" else "C>", text, number))
         elif match := re.fullmatch(r"given: (.+) has (\d+) messages?", line):
             script.given.append((match[1], int(match[2])))
-        elif match := re.fullmatch(r"state([1-9]?): (connected|authenticated|selected \S+|examined \S+)", line):
+        elif match := re.fullmatch(r"state([1-9]?): (opened|connected|authenticated|selected \S+|examined \S+)", line):
             script.states[int(match[1] or 1)] = match[2]
         elif match := re.fullmatch(r"capability: (.+)", line):
             script.capabilities += match[1].split()
@@ -98,34 +111,45 @@ class Player:
     def __init__(self, host: str, port: int, user: str, password: str, tls: bool = False, timeout: float = 10) -> None:
         self.host, self.port, self.user, self.password = host, port, user, password
         self.tls, self.timeout = tls, timeout
+        self.login_in_the_clear = True
         self.clients: dict[int, Client] = {}
         self.kept: dict[str, str] = {}
+        self.never: list[Step] = []
 
     def play(self, script: Script) -> bool:
         """Play it; False where the server does not offer what it is about. Raises Differs."""
         try:
             with self.connect() as setup:
+                offered = self.offered(setup)
+                self.login_in_the_clear = "LOGINDISABLED" not in offered
                 self.login(setup)
-                offered = b" ".join(setup.ok("CAPABILITY")).decode().upper().split()
+                offered |= self.offered(setup)
                 if any(word.upper() not in offered for word in script.capabilities):
                     return False
-                for mailbox, count in script.given:
-                    if mailbox.upper() != "INBOX":
-                        setup.command(f'CREATE "{mailbox}"')
-                    for number in range(1, count + 1):
-                        message = sample_message(number)
-                        setup.begin(f'APPEND "{mailbox}" {{{len(message)}}}')
-                        self.continuation(setup, script, 0)
-                        setup.send(message + b"\r\n")
-                        setup.finish(b"t%d" % setup.number)
-                if script.given:
-                    setup.ok("SELECT INBOX")  # so that nothing is \Recent to the dialogue itself
+                self.prepare(setup, script)
                 setup.ok("LOGOUT")
             self.perform(script)
             return True
         finally:
             for client in self.clients.values():
                 client.close()
+
+    @staticmethod
+    def offered(client: Client) -> set[str]:
+        return set(b" ".join(client.ok("CAPABILITY")).decode().upper().split())
+
+    def prepare(self, setup: Client, script: Script) -> None:
+        for mailbox, count in script.given:
+            if mailbox.upper() != "INBOX":
+                setup.command(f'CREATE "{mailbox}"')
+            for number in range(1, count + 1):
+                message = sample_message(number)
+                setup.begin(f'APPEND "{mailbox}" {{{len(message)}}}')
+                self.continuation(setup, script, 0)
+                setup.send(message + b"\r\n")
+                setup.finish(b"t%d" % setup.number)
+        if script.given:
+            setup.ok("SELECT INBOX")  # so that nothing is \Recent to the dialogue itself
 
     def connect(self) -> Client:
         raw = socket.create_connection((self.host, self.port), timeout=self.timeout)
@@ -135,14 +159,21 @@ class Player:
     def wrap(self, raw: socket.socket) -> ssl.SSLSocket:
         return insecure_context().wrap_socket(raw, server_hostname=self.host)
 
+    def begin_tls(self, client: Client) -> None:
+        client.socket = self.wrap(client.socket)
+        client.file = client.socket.makefile("rb")
+
     def login(self, client: Client) -> None:
+        if not self.login_in_the_clear:
+            client.ok("STARTTLS")
+            self.begin_tls(client)
         client.ok(f'LOGIN "{self.user}" "{self.password}"')
 
     def client(self, script: Script, number: int) -> Client:
         if number not in self.clients:
             client = self.clients[number] = self.connect()
             state = script.states.get(number, "authenticated")
-            if state != "connected":
+            if state not in ("opened", "connected"):
                 self.login(client)
             if state.startswith(("selected", "examined")):
                 client.ok(("SELECT " if state.startswith("selected") else "EXAMINE ") + state.split()[1])
@@ -159,39 +190,66 @@ class Player:
         while index < len(steps):
             step = steps[index]
             client = self.client(script, step.connection)
+            end = index + 1
             if step.who == "C":
-                end = index + 1
-                while end < len(steps) and steps[end].who == "C+":
+                while end < len(steps) and steps[end].who in ("C+", "C>"):
                     end += 1
                 self.say(client, script, steps[index:end])
-                index = end
-            elif step.who == "S":
-                self.hear(client, script, [step])
-                index += 1
             elif step.who == "S*":
-                end = index
                 while end < len(steps) and steps[end].who == "S*" and steps[end].connection == step.connection:
                     end += 1
                 self.hear(client, script, steps[index:end])
-                index = end
+            elif step.who == "S":
+                self.hear(client, script, [step])
+            elif step.who == "S!":
+                self.never.append(step)
             else:
-                raise ValueError(f"{script.path}:{step.line}: C+ follows a C line")
+                raise ValueError(f"{script.path}:{step.line}: C+ and C> follow a C line")
+            index = end
 
     def say(self, client: Client, script: Script, steps: list[Step]) -> None:
+        if steps[0].text == "<tls>":
+            self.begin_tls(client)
+            return
         segment = b""
-        for step in steps:
-            text = self.fill(step.text)
-            literal = "".join(self.fill(line) + "\r\n" for line in step.more).encode()
-            if "{#}" in text:
-                head, _, rest = text.partition("{#}")
-                client.send(segment + f"{head}{{{len(literal)}}}\r\n".encode())
-                self.continuation(client, script, step.line)
-                segment = literal + rest.encode() + b"\r\n"
-            else:
-                segment += text.replace("{#+}", f"{{{len(literal)}+}}").encode() + b"\r\n"
-                if literal:
-                    segment += literal + b"\r\n"
+        for index, step in enumerate(steps):
+            for piece in self.spoken(step):
+                if piece is None:
+                    client.send(segment)
+                    self.continuation(client, script, step.line)
+                segment = segment + piece if piece is not None else b""
+            if index + 1 == len(steps) or steps[index + 1].who != "C>":
+                segment += b"\r\n"
         client.send(segment)
+
+    def spoken(self, step: Step) -> list[bytes | None]:
+        """The octets of a line; None is where the client waits for the server's +."""
+        pieces: list[bytes | None] = []
+        parts = SAID.split(self.fill(step.text))
+        for index in range(0, len(parts), 3):
+            pieces.append(parts[index].encode())
+            if index + 1 < len(parts):
+                pieces += self.directive(parts[index + 1], parts[index + 2])
+        literal = "".join(self.fill(line) + "\r\n" for line in step.more).encode()
+        for mark in (b"{#}", b"{#+}"):
+            if pieces[-1].endswith(mark):  # type: ignore[union-attr]
+                head = pieces.pop().removesuffix(mark)  # type: ignore[union-attr]
+                pieces += [head, *self.literal(literal, mark == b"{#+}")]
+        return pieces
+
+    def directive(self, verb: str, text: str) -> list[bytes | None]:
+        if verb == "base64":
+            return [base64.b64encode(text.replace("\\0", "\0").encode())]
+        if verb == "octets":
+            return [bytes.fromhex(text)]
+        if verb == "repeat":
+            number, _, what = text.partition(" ")
+            return [what.encode() * int(number)]
+        return self.literal(text.encode(), verb == "literal+")
+
+    @staticmethod
+    def literal(data: bytes, at_once: bool) -> list[bytes | None]:
+        return [b"{%d+}\r\n" % len(data), data] if at_once else [b"{%d}\r\n" % len(data), None, data]
 
     def continuation(self, client: Client, script: Script, line: int) -> None:
         response = self.response(client, script, line)
@@ -202,6 +260,9 @@ class Player:
         open_steps = list(steps)
         while open_steps:
             response = self.response(client, script, open_steps[0].line)
+            for step in self.never:
+                if self.fits(step, response):
+                    raise Differs(f"{script.path.name}:{step.line}: this must not come\n  {response.decode(errors='replace')}")
             for step in open_steps:
                 if self.fits(step, response):
                     open_steps.remove(step)
@@ -214,12 +275,18 @@ class Player:
                 raise Differs(f"{script.path.name}:{open_steps[0].line}: expected\n  {expected}\ncame\n  {came}")
 
     def response(self, client: Client, script: Script, line: int) -> bytes:
+        if script.states.get(self.number_of(client)) == "opened" and client.greeting:
+            greeting, client.greeting = client.greeting, b""
+            return greeting
         try:
             return client.response()
         except TimeoutError:
             raise Differs(f"{script.path.name}:{line}: nothing came within {self.timeout:g} s") from None
         except ConnectionError:
             return b""
+
+    def number_of(self, client: Client) -> int:
+        return next((number for number, one in self.clients.items() if one is client), 0)
 
     def fits(self, step: Step, response: bytes) -> bool:
         if step.text == "<closed>":
@@ -230,17 +297,24 @@ class Player:
             self.kept.update(match.groupdict())
         return bool(match)
 
-    @staticmethod
-    def pattern(text: str) -> str:
-        def placeholder(match: re.Match[str]) -> str:
-            name, kind = match[1], KINDS[match[2]]
-            return f"(?P<{name}>{kind})" if name else kind
+    @classmethod
+    def pattern(cls, text: str) -> str:
+        parts = HEARD.split(text)
+        return "".join(cls.placeholder(part[1:-1]) if index % 2 else re.escape(part) for index, part in enumerate(parts))
 
-        parts = re.split(r"(<(?:\w+=)?(?:any|number|string|atom)>)", text)
-        return "".join(
-            re.sub(r"<(?:(\w+)=)?(\w+)>", placeholder, part) if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
-        )
+    @staticmethod
+    def placeholder(text: str) -> str:
+        verb, _, rest = text.partition(" ")
+        if verb == "either":
+            return f"(?:{'|'.join(map(re.escape, rest.split('|')))})"
+        if verb == "words":
+            looks = ""
+            for word in rest.split():
+                sign, word = ("!", word[1:]) if word.startswith("!") else ("=", word)
+                looks += rf"(?{sign}(?:[^()]*[\s])?(?i:{re.escape(word)})(?:[\s()]|$))"
+            return looks + r"[^()]*"
+        name, _, kind = text.rpartition("=")
+        return f"(?P<{name}>{KINDS[kind]})" if name else KINDS[kind]
 
     def fill(self, text: str) -> str:
         return re.sub(r"\$(\w+)", lambda match: self.kept.get(match[1], match[0]), text)
