@@ -36,6 +36,7 @@ _ATOM = re.compile(rb'[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
 _KEYWORD = re.compile(rb'[^\x00-\x20(){%*"\\\]\[<>\x7f-\xff]+')
 _ASTRING = re.compile(rb'[^\x00-\x20(){%*"\\\x7f-\xff]+')
 _LIST_MAILBOX = re.compile(rb'[^\x00-\x20(){"\\\x7f-\xff]+')
+LONGEST_TAG = 255  # clients use fewer than ten; a longer one is no client's
 _TAG = re.compile(rb'[^\x00-\x20(){%*"\\+\x7f-\xff]+')
 _QUOTED = re.compile(rb'"((?:[^"\\\x00\r\n]++|\\["\\])*+)"')
 _ESCAPED = re.compile(rb"\\(.)")
@@ -140,8 +141,11 @@ class Scanner:
     # Words.
 
     def tag(self) -> str:
-        """tag = 1*<any ASTRING-CHAR except "+">"""
-        return self._match(_TAG, "a tag")[0].decode("ascii")
+        """tag = 1*<any ASTRING-CHAR except "+">, of at most LONGEST_TAG octets: it comes back in the answer."""
+        found = self._match(_TAG, "a tag")[0]
+        if len(found) > LONGEST_TAG:
+            raise BadSyntax(f"A tag may have {LONGEST_TAG} octets")
+        return found.decode("ascii")
 
     def command_name(self) -> str:
         """The name of a command, in capitals."""

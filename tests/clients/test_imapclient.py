@@ -34,10 +34,10 @@ def test_a_day_with_imapclient(client, shared_daemon, person):
     client.append("INBOX", message(1), flags=[b"\\Seen", b"$Work"])
     client.append("INBOX", "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nÄpfel und Birnen\r\n".encode())
     info = client.select_folder("INBOX")
-    assert info[b"EXISTS"] == 2 and info[b"READ-WRITE"] == [b""]
+    assert info[b"EXISTS"] == 2 and info[b"READ-WRITE"]
     assert client.search(["SUBJECT", "grüße"], charset="UTF-8") == [2]
     assert client.search(["BODY", "ÄPFEL"], charset="UTF-8") == [2]
-    assert client.get_flags([1]) == {1: (b"\\Seen", b"$Work")} or set(client.get_flags([1])[1]) >= {b"\\Seen", b"$Work"}
+    assert set(client.get_flags([1])[1]) >= {b"\\Seen", b"$Work"}
 
     fetched = client.fetch([1], ["ENVELOPE", "BODYSTRUCTURE", "BODY[]"])
     assert fetched[1][b"ENVELOPE"].subject == b"Number 1" and fetched[1][b"BODY[]"] == message(1)

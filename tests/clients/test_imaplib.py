@@ -46,7 +46,7 @@ def test_a_day_with_imaplib(connection, shared_daemon, person):
     ok, data = connection.fetch("2", "(BODY.PEEK[] RFC822.SIZE)")
     assert data[0][1] == message(2) and b"RFC822.SIZE %d" % len(message(2)) in data[0][0] + data[1]
     assert connection.store("1:*", "+FLAGS.SILENT", r"\Deleted")[0] == "OK"
-    assert connection.expunge() == ("OK", [b"1", b"1"])
+    assert connection.expunge() in (("OK", [b"1", b"1"]), ("OK", [b"2", b"1"]))  # either order is right
     assert connection.close()[0] == "OK"
     assert connection.logout()[0] == "BYE"
 

@@ -9,7 +9,7 @@ from tests.clients.conftest import deliver, message
 
 CONFIGURATION = """\
 IMAPAccount test
-Host 127.0.0.1
+Host localhost
 Port {port}
 User {user}
 PassCmd "echo {password}"

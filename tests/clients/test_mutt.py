@@ -15,10 +15,11 @@ def mutt(tmp_path, program):
     def run(folder, *settings, push):
         """Start mutt in batch: a folder, settings, and the keys that are typed."""
         rc = tmp_path / "muttrc"
-        rc.write_text("\n".join(['set mbox_type=Maildir', "set header_cache=", 'set spoolfile=""', "set confirmcreate=no confirmappend=no", "set delete=yes quit=yes mark_old=no", "set ssl_verify_dates=no ssl_verify_host=no", "set wait_key=no", *settings, f'push "{push}"']))
+        (tmp_path / "Mail").mkdir(exist_ok=True)  # mutt asks for it, and there is nobody to answer
+        rc.write_text("\n".join(['set mbox_type=Maildir', "set header_cache=", 'set spoolfile=""', "set confirmcreate=no confirmappend=no", "set delete=yes quit=yes mark_old=no", "set ssl_verify_dates=no ssl_verify_host=no", "set wait_key=no resolve=no move=no", *settings, f'push "{push}"']))
         done = subprocess.run(
             ["script", "-qec", f"{command} -n -F {rc} -f {folder}", "/dev/null"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
             env={**os.environ, "HOME": str(tmp_path), "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "120", "LINES": "40"},
         )  # fmt: skip
         return done.stdout + done.stderr

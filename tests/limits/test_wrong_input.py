@@ -29,8 +29,8 @@ def neighbour(daemon):
         assert time.monotonic() - began < 5, "the neighbour was kept waiting"
 
 
-def answer(daemon, data, logged_in=False, seconds=8):
-    """What the server says to the bytes, up to the end of the connection or to its last word; (text, closed)."""
+def answer(daemon, data, logged_in=False, seconds=8, silence=1.0):
+    """What the server says to the bytes, up to the end of the connection or a second of silence; (text, closed)."""
     client = daemon.login() if logged_in else daemon.connect()
     client.socket.settimeout(seconds)
     try:
@@ -40,7 +40,7 @@ def answer(daemon, data, logged_in=False, seconds=8):
     heard = b""
     try:
         while True:
-            client.socket.settimeout(1.0 if heard else seconds)
+            client.socket.settimeout(silence if heard else seconds)
             part = client.socket.recv(65536)
             if not part:
                 return heard, True
@@ -83,7 +83,7 @@ def test_before_login(name, daemon, neighbour):
 
 
 def test_an_unterminated_literal_before_login_ends_with_the_login_deadline(daemon, neighbour):
-    heard, closed = answer(daemon, b"a LOGIN {10}\r\nabc")
+    heard, closed = answer(daemon, b"a LOGIN {10}\r\nabc", silence=15)
     assert closed and heard.startswith(b"+") and b"* BYE" in heard
 
 
