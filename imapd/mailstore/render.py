@@ -19,43 +19,49 @@ from imapd.mime.values import Parameters
 from imapd.wire import writer
 
 _NIL = b"NIL"
+_BREATH = 256  # addresses between two breaths: about a millisecond
 
 
 def describe(message: bytes, breathe: Callable[[], None] | None = None) -> Description:
     """The finished texts of a message with CRLF line ends; `breathe` is called about every millisecond of work."""
     root = parse(message, breathe)
     body, structure = _structures(root, breathe)
-    return Description(_envelope(values.envelope_of_fields(root.fields, breathe)), body, structure)
+    return Description(_envelope(values.envelope_of_fields(root.fields, breathe), breathe), body, structure)
 
 
 def envelope_of(header: bytes, breathe: Callable[[], None] | None = None) -> bytes:
     """The ENVELOPE of a message with that header."""
-    return _envelope(values.envelope(header, breathe))
+    return _envelope(values.envelope(header, breathe), breathe)
 
 
 # Envelopes.
 
 
-def _envelope(envelope: Envelope) -> bytes:
-    from_ = _addresses(envelope.from_)
+def _envelope(envelope: Envelope, breathe: Callable[[], None] | None) -> bytes:
+    from_ = _addresses(envelope.from_, breathe)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         _nstring(envelope.date),
         _nstring(envelope.subject),
         from_,
-        from_ if envelope.sender is envelope.from_ else _addresses(envelope.sender),
-        from_ if envelope.reply_to is envelope.from_ else _addresses(envelope.reply_to),
-        _addresses(envelope.to),
-        _addresses(envelope.cc),
-        _addresses(envelope.bcc),
+        from_ if envelope.sender is envelope.from_ else _addresses(envelope.sender, breathe),
+        from_ if envelope.reply_to is envelope.from_ else _addresses(envelope.reply_to, breathe),
+        _addresses(envelope.to, breathe),
+        _addresses(envelope.cc, breathe),
+        _addresses(envelope.bcc, breathe),
         _nstring(envelope.in_reply_to),
         _nstring(envelope.message_id),
     )
 
 
-def _addresses(addresses: Sequence[Address]) -> bytes:
+def _addresses(addresses: Sequence[Address], breathe: Callable[[], None] | None) -> bytes:
     if not addresses:
         return _NIL
-    return b"(" + b"".join([b"(%b %b %b %b)" % tuple(map(_nstring, address)) for address in addresses]) + b")"
+    texts: list[bytes] = []
+    for start in range(0, len(addresses), _BREATH):
+        texts += [b"(%b %b %b %b)" % tuple(map(_nstring, address)) for address in addresses[start : start + _BREATH]]
+        if breathe is not None:
+            breathe()
+    return b"(" + b"".join(texts) + b")"
 
 
 # Body structures.
@@ -109,7 +115,7 @@ def _part(part: Part, breathe: Callable[[], None] | None) -> tuple[bytes, list[P
         return start + b" %d" % part.lines, [], b"", extension
     if part.embedded is None:
         return start, [], b"", extension
-    envelope = _envelope(values.envelope_of_fields(part.embedded.fields, breathe))
+    envelope = _envelope(values.envelope_of_fields(part.embedded.fields, breathe), breathe)
     return start + b" " + envelope + b" ", [part.embedded], b" %d" % part.lines, extension
 
 

@@ -11,9 +11,15 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from imapd.mime.values import MAX_VALUE, comment, quoted_string
+from imapd.mime.values import comment, quoted_string
 
-_BREATH: Final = 512  # addresses between two breaths: about a millisecond
+MAX_ADDRESSES_VALUE: Final = 256 * 1024
+"""About 10,000 addresses. Servers without such a bound were held for minutes by one message."""
+
+MAX_ADDRESS: Final = 16 * 1024
+"""Of the octets of one odd address no more than these are read; others shall not wait for it."""
+
+_BREATH: Final = 4 * 1024  # octets between two breaths: about a millisecond
 
 
 class Address(NamedTuple):
@@ -39,19 +45,20 @@ _PLAIN = re.compile(
 )
 _WORD = re.compile(rb'[^\s()<>,;:"@]++')
 _GAP = re.compile(rb"[\s,]++")
-_LITERAL_HOST = re.compile(rb"\[[^\]\s]{0,255}\]")
+_LITERAL_HOST = re.compile(rb"\[[^\]\s]{0,100}\]")
 _AT: Final = b"@"
 
 
 def addresses(value: bytes, breathe: Callable[[], None] | None = None) -> list[Address]:
     """The addresses and group markers of an unfolded field value."""
-    value = value[:MAX_VALUE]
-    reader: _AddressReader | None = None
+    value = value[:MAX_ADDRESSES_VALUE]
     found: list[Address] = []
-    at = 0
+    reader = _AddressReader(found)
+    at = breathed = 0
     while at < len(value):
-        if breathe is not None and len(found) % _BREATH == _BREATH - 1:
+        if at - breathed > _BREATH and breathe is not None:
             breathe()
+            breathed = at
         match = _PLAIN.match(value, at)
         if match:
             quoted, phrase, mailbox, host, bare, bare_host = match.groups()
@@ -59,18 +66,16 @@ def addresses(value: bytes, breathe: Callable[[], None] | None = None) -> list[A
             found.append(Address(name or None, None, bare or mailbox, bare_host or host))
             at = match.end()
         else:
-            reader = reader or _AddressReader(value, found)
-            at = reader.read(at)
-    if reader is not None:
-        reader.end()
+            at += reader.read(value[at : at + MAX_ADDRESS])
+    reader.end()
     return found
 
 
 class _AddressReader:
     """Reads what is not of the plain form: comments, quotes, routes, groups, faults. One per field value."""
 
-    def __init__(self, value: bytes, found: list[Address]) -> None:
-        self.value = value
+    def __init__(self, found: list[Address]) -> None:
+        self.value = b""
         self.found = found
         self.in_group = False
         self._clear()
@@ -81,11 +86,11 @@ class _AddressReader:
         self.angle: tuple[bytes | None, bytes, bytes] | None = None
         self.comment: bytes | None = None
 
-    def read(self, at: int) -> int:
-        """Read one address or one side of a group; returns the place to go on from, always further on."""
-        value = self.value
-        gap = _GAP.match(value, at)
-        at = gap.end() if gap else at
+    def read(self, value: bytes) -> int:
+        """Read one address or one side of a group; returns the octets to go on behind, at least one."""
+        self.value = value
+        gap = _GAP.match(value)
+        at = gap.end() if gap else 0
         while at < len(value):
             here = value[at]
             if here in b" \t\r\n\f\v":
@@ -130,7 +135,8 @@ class _AddressReader:
 
     def _address_was_phrase(self) -> None:
         if self.host is not None:
-            self.words, self.host = [b" ".join(self.words) + b"@" + self.host], None
+            self.words.append(b"@" + self.host)
+            self.host = None
 
     def _opens_group(self) -> bool:
         if self.in_group or not self.words or self.host is not None or self.angle is not None:
@@ -148,19 +154,21 @@ class _AddressReader:
     def _flush(self) -> None:
         """Put down the address read so far, if any."""
         if self.angle is not None:
-            name = b" ".join(self.words) or self.comment
-            self.found.append(Address(name, *self.angle))
+            self.found.append(Address(self._phrase() or self.comment, *self.angle))
         elif self.host is not None:
             # RFC 822 allowed blanks around the dots; words that no dot joins to the last one are a name.
             local = self._local_part()
-            self.found.append(Address(b" ".join(self.words) or self.comment, None, local, self.host))
+            self.found.append(Address(self._phrase() or self.comment, None, local, self.host))
         elif self.words:
-            self.found.append(Address(self.comment, None, b" ".join(self.words), b""))
+            self.found.append(Address(self.comment, None, self._phrase(), b""))
         self._clear()
+
+    def _phrase(self) -> bytes:
+        return b" ".join(self.words).replace(b" @", b"@")
 
     def _local_part(self) -> bytes:
         taken = [self.words.pop()] if self.words else []
-        while self.words and (taken[-1].startswith(b".") or self.words[-1].endswith(b".")):
+        while self.words and (taken[-1].startswith((b".", b"@")) or self.words[-1].endswith(b".")):
             taken.append(self.words.pop())
         return b"".join(reversed(taken))
 

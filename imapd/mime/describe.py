@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from imapd.mime.address import Address, addresses
 from imapd.mime.header import wanted_values
 from imapd.mime.parts import ENVELOPE_FIELDS, Fields, Part
+
+MAX_ADDRESS_FIELDS: Final = 10_000
+"""Of fields with the same name no more are read; they would not fit into the value that is read of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def envelope_of_fields(fields: Fields, breathe: Callable[[], None] | None = None
         if not values:
             return []
         # One field of each name is allowed (RFC 2822 section 3.6); where there are more, nobody shall be missing.
-        return addresses(values[0] if len(values) == 1 else b", ".join(values), breathe)
+        return addresses(values[0] if len(values) == 1 else b", ".join(values[:MAX_ADDRESS_FIELDS]), breathe)
 
     from_ = people(b"from")
     return Envelope(

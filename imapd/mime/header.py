@@ -6,35 +6,36 @@ too. Nothing raises on any bytes. What is broken is read as far as it makes sens
 
 1. A header ends with its first empty line. A line without a colon is no field and does not end the header.
 2. Lines end with LF, a CR before it belongs to the line end; a bare CR is an ordinary octet.
-3. The cost is linear in the octets. A header is looked at for MAX_HEADER octets; what lies beyond is missing in the
-   answers, never in the message.
+3. The cost is linear in the octets. A header is looked at for MAX_HEADER octets, one field's value for MAX_FIELD;
+   what lies beyond is missing in the answers, never in the message.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, NamedTuple
 
 from imapd.mime.address import GROUP_END, Address, addresses
 from imapd.mime.values import Parameters, parameters, parse_date, unfold
 
 __all__ = [
-    "GROUP_END", "MAX_HEADER", "Address", "Field", "Parameters", "addresses", "fields", "wanted_values", "lines",
-    "parameters", "parse_date", "select", "split", "unfold",
+    "GROUP_END", "MAX_FIELD", "MAX_HEADER", "Address", "Field", "Parameters", "addresses", "fields", "length_of_fields",
+    "lines", "parameters", "parse_date", "select", "split", "unfold", "values", "wanted_values",
 ]  # fmt: skip
 
 MAX_HEADER: Final = 10 * 1024 * 1024
 """Longer headers are hostile; the largest honest ones (mailing list expansions) have about 1 MB."""
 
+MAX_FIELD: Final = 1024 * 1024
+"""What one field that is longer has beyond is missing in its value."""
+
 _WINDOW: Final = 64 * 1024  # lines of a long header are made in portions of this size
-_BREATH: Final = 1_023  # lines between two breaths: less than a millisecond
 _NOT_A_NAME = re.compile(rb"[\x00-\x20\x7f]")
+_FIELD_START = re.compile(rb"\n(?=[^ \t])")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field. A line that is none has an empty name and everything in `raw`.
 
     value: what follows the colon, folds and line end included. raw: the whole field, so that the raws of all
@@ -94,34 +95,68 @@ def _field(raw: bytes) -> Field:
     return Field(name, value, raw)
 
 
+def length_of_fields(header: bytes) -> int:
+    """The octets of a header before its first line that is no field, or all octets where there is no such line."""
+    length = 0
+    for line in lines(header):
+        if (line[0] not in b" \t" or length == 0) and not _field(line).name:
+            return length
+        length += len(line)
+    return len(header)
+
+
 def wanted_values(
     header: bytes, names: Collection[bytes], breathe: Callable[[], None] | None = None
 ) -> dict[bytes, list[bytes]]:
     """The unfolded values of the wanted fields by their lower-case names, in order; names are given in lower case."""
     found: dict[bytes, list[bytes]] = {}
-    for number, line in enumerate(_unfolded(header)):
-        if number & _BREATH == _BREATH and breathe is not None:
-            breathe()
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        if name not in names:
-            name = name.rstrip(b" \t")
+    for portion in _portions(header):
+        for line in _unfolded(portion):
+            name, colon, value = line.partition(b":")
+            name = name.lower()
             if name not in names:
-                continue
-        if colon:
-            found.setdefault(name, []).append(value.strip(b" \t\r"))
+                name = name.rstrip(b" \t")
+                if name not in names:
+                    continue
+            if colon:
+                found.setdefault(name, []).append(value.strip(b" \t\r"))
+        if breathe is not None:
+            breathe()
     return found
 
 
-def _unfolded(header: bytes) -> Iterable[bytes]:
-    """The fields of a header, each on one line; in one go where it is of ordinary size and spelling."""
-    if len(header) > _WINDOW or header.count(b"\n") != header.count(b"\r\n"):
-        return (unfold(field.raw) for field in fields(header))
-    if header.startswith(b"\r\n"):
-        return ()
-    end = header.find(b"\r\n\r\n")
-    text = header if end < 0 else header[:end]
-    return text.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t").split(b"\r\n")
+def values(header: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The names and unfolded values of all fields, in order."""
+    for portion in _portions(header):
+        for line in _unfolded(portion):
+            name, colon, value = line.partition(b":")
+            name = name.rstrip(b" \t")
+            if colon and name and not _NOT_A_NAME.search(name):
+                yield name, value.strip(b" \t\r")
+
+
+def _portions(header: bytes) -> Iterator[bytes]:
+    """A header in portions of whole fields with CRLF line ends, up to the empty line; most headers are one portion."""
+    size = min(len(header), MAX_HEADER)
+    at = 0
+    while at < size:
+        stop = size
+        if size - at > _WINDOW:
+            match = _FIELD_START.search(header, at + _WINDOW, size)
+            stop = match.end() if match else size
+        portion = header[at : min(stop, at + MAX_FIELD)]
+        if portion.count(b"\n") != portion.count(b"\r\n"):
+            portion = portion.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        end = 0 if portion.startswith(b"\r\n") else portion.find(b"\r\n\r\n")
+        if end >= 0:
+            yield portion[:end]
+            return
+        yield portion
+        at = stop
+
+
+def _unfolded(portion: bytes) -> list[bytes]:
+    return portion.replace(b"\r\n ", b" ").replace(b"\r\n\t", b"\t").split(b"\r\n")
 
 
 def select(header: bytes, names: Collection[bytes], others: bool = False) -> bytes:

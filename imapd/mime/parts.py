@@ -14,7 +14,8 @@ Where mail is broken:
 
 - A Content-Type that is missing or makes no sense means text/plain, in a digest message/rfc822 if it is missing
   (RFC 2045 section 5.2, RFC 2046 section 5.1.5). A bare "text", "multipart" or "application" gets the usual subtype.
-- A delimiter ends a header where the empty line is missing. Without one, a header goes on to the first empty line.
+- A delimiter ends a header where the empty line is missing. Without one, a header goes on to the first empty line,
+  lines that are no fields included. Only where a part's body would be empty then, it begins at the first such line.
 - A delimiter line is the whole boundary and nothing else but blanks, so one boundary may begin with another. The
   innermost open part with that boundary takes it. A multipart without close delimiter ends where its parent goes on.
 - A multipart in which no part begins (no boundary, or it never occurs) has its whole body as its one part, plain text:
@@ -29,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from imapd.mime.header import MAX_HEADER, Parameters, parameters, wanted_values
+from imapd.mime.header import MAX_HEADER, Parameters, length_of_fields, parameters, wanted_values
 
 Fields = dict[bytes, list[bytes]]
 _Type = tuple[bytes, bytes, Parameters]
@@ -43,6 +44,7 @@ MAX_LANGUAGES: Final = 100
 """Any more are not for a reader."""
 
 _STRIDE: Final = 1 << 20  # searched in one go: about a millisecond, then others may run
+_BREATH: Final = 1_024  # lines that begin like delimiters, between two breaths
 _ABSENT: Final = -1
 
 _MIME_FIELDS: Final = frozenset(
@@ -150,11 +152,11 @@ def _first(fields: Fields, name: bytes) -> bytes | None:
 
 
 def _content_type(value: bytes) -> _Type:
-    main, params = parameters(value)
+    main, params = parameters(value.replace(b"\0", b""))  # no string of IMAP can hold it, so it is no part of a type
     kind, _, subtype = main.partition(b"/")
     subtype = subtype or _USUAL_SUBTYPE.get(kind.lower(), b"")
     if not kind or not subtype or b"/" in subtype:
-        return _PLAIN_TEXT
+        return b"text", b"plain", params or _PLAIN_TEXT[2]  # a name for the attachment is worth keeping
     return kind, subtype, params
 
 
@@ -319,19 +321,29 @@ class _Reading:
 
     def _delimiter(self, at: int, stop: int) -> tuple[int, int, int, bool] | None:
         """The next delimiter after a line end from `at` on: its line's start, the next line's, level, is it a close."""
-        message, levels = self.message, self.levels
+        message, levels, needle = self.message, self.levels, self.needle
+        candidates = 0
+        reach = min(stop, at + _STRIDE)
         while levels:
-            hit = self._find(self.needle, at, stop)
+            hit = message.find(needle, at, reach)
             if hit < 0:
-                return None
-            line_end = message.find(b"\n", hit + 1)
-            after = len(message) if line_end < 0 else line_end + 1
-            line = message[hit + 3 : after].rstrip()
+                if reach == stop:
+                    return None
+                at, reach = reach - len(needle) + 1, min(stop, reach + _STRIDE)
+                if self.breathe is not None:
+                    self.breathe()
+                continue
+            at = message.find(b"\n", hit + 1)
+            if at < 0:
+                at = len(message)
+            line = message[hit + 3 : at].rstrip()
             if line in levels:
-                return hit + 1, after, levels[line], False
-            if line.endswith(b"--") and line[:-2] in levels:
-                return hit + 1, after, levels[line[:-2]], True
-            at = max(after - 1, hit + 1)
+                return hit + 1, min(at + 1, len(message)), levels[line], False
+            if line[-2:] == b"--" and line[:-2] in levels:
+                return hit + 1, min(at + 1, len(message)), levels[line[:-2]], True
+            candidates += 1
+            if candidates % _BREATH == 0 and self.breathe is not None:
+                self.breathe()
         return None
 
     def _find(self, needle: bytes, at: int, stop: int) -> int:
@@ -356,6 +368,8 @@ class _Reading:
         while len(self.open) > level + 1:
             part = self.open.pop()
             lines_before = self.lines_before.pop()
+            if part.body_start >= end and self.open and part.embedded is None and not part.is_multipart:
+                self._find_lost_body(part)
             # An empty body begins where its delimiter does; then the line end is the header's, here and further out.
             end = part.end = max(end, part.body_start)
             if part.embedded is not None:
@@ -365,6 +379,11 @@ class _Reading:
                     self._whole_body(part)
             elif part.type.lower() == b"text":
                 part.lines = self._count(part.body_start, part.end)
+
+    def _find_lost_body(self, part: Part) -> None:
+        """Where a body is empty, and its header goes over into what is none, the empty line between them is missing."""
+        header = self.message[part.header_start : part.body_start]
+        part.body_start = part.header_start + length_of_fields(header)
 
     def _whole_body(self, multipart: Part) -> None:
         """Make the body of a multipart in which no part began its one part."""

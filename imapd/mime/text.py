@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from encodings.aliases import aliases
 from typing import Final
 
-from imapd.mime.header import Parameters, fields, unfold
+from imapd.mime.header import Parameters, unfold, values
 from imapd.mime.parts import Part, walk
 
 
@@ -125,9 +125,12 @@ def decode_words(value: bytes) -> str:
     Blanks between two encoded words vanish (RFC 2047 section 6.2). Words of one charset are put together before they
     are decoded: many programs cut characters in two.
     """
-    value = unfold(value)
+    return _decode_words(unfold(value))
+
+
+def _decode_words(value: bytes) -> str:
     if b"=?" not in value:
-        return decode_charset(value, None)
+        return value.decode("ascii") if value.isascii() else decode_charset(value, None)
     text: list[str] = []
     octets: list[bytes] = []  # of the encoded words that are being put together, all of one charset
     charset = b""
@@ -193,9 +196,8 @@ def _percent(value: bytes) -> bytes:
 
 def header_texts(header: bytes) -> Iterator[tuple[str, str]]:
     """The fields of a header in order: the name in lower case, the decoded value."""
-    for field in fields(header):
-        if field.name:
-            yield field.name.decode("ascii", "replace").lower(), decode_words(field.value)
+    for name, value in values(header):
+        yield name.decode("ascii", "replace").lower(), _decode_words(value)
 
 
 def body_texts(root: Part, message: bytes) -> Iterator[str]:
