@@ -1,6 +1,7 @@
 # make run     a demonstration server with sample mail, on this machine only
 # make test    everything that a change must pass; installs what it needs
 # make check   linters and types
+# make bench    how long others wait while one works hard
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
 # make clean   removes what the others made
@@ -11,7 +12,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 FUZZ_SECONDS ?= 200
 
-.PHONY: run test quick check fuzz docs clean
+.PHONY: run test quick check bench fuzz docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -28,6 +29,9 @@ check: $(STAMP)-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(STAMP)-test
+	$(BIN)/python -m tests.bench.fairness
 
 fuzz: $(STAMP)-test
 	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)

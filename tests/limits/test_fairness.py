@@ -1,8 +1,7 @@
-"""One client's work neither fills the memory nor stalls the others. What is counted here is memory and order; the
-waiting of a neighbour is held against the bound that is promised, in the one test that is about waiting."""
+"""One client's work neither fills the memory nor stalls the others. Counted here are kilobytes, and how often a neighbour
+is answered meanwhile; how long he waits is for `make bench` (tests/bench/fairness.py)."""
 
 import os
-import statistics
 import threading
 import time
 from pathlib import Path
@@ -22,8 +21,13 @@ def memory(pid):
     raise AssertionError("no Pss line")
 
 
+def forget_peak(pid):
+    """Let the highest resident memory be what it is now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def peak(pid):
-    """The highest resident memory so far, in kB."""
+    """The highest resident memory since then, in kB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
@@ -40,17 +44,6 @@ def fill(maildir, count):
         fd = os.open(maildir / "cur" / name, os.O_WRONLY | os.O_CREAT, 0o600)
         os.write(fd, text)
         os.close(fd)
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("large")
-    daemon = Daemon(folder / "imapd", workers=1)
-    fill(daemon.maildir("anna"), MESSAGES)
-    daemon.start()
-    yield daemon
-    assert daemon.stop() == 0
-    assert daemon.tracebacks() == []
 
 
 class Neighbour(threading.Thread):
@@ -76,30 +69,52 @@ class Neighbour(threading.Thread):
         return self.times
 
 
-@pytest.mark.timeout(600)
-def test_fetch_of_all_envelopes_keeps_memory_flat_and_lets_others_in(daemon):
+def large_daemon(folder):
+    """A daemon of one worker, with a large mailbox that has an index and no description of any message yet."""
+    daemon = Daemon(folder / "imapd", workers=1)
+    fill(daemon.maildir("anna"), MESSAGES)
+    daemon.start()
+    with daemon.login("anna") as client:
+        client.socket.settimeout(400)
+        assert b"* %d EXISTS" % MESSAGES in client.ok("SELECT INBOX")
+    daemon.stop()  # a worker that never built an index has no memory of it to use again
+    return daemon.start()
+
+
+def fetch_all_envelopes(daemon):
+    """FETCH 1:* (ENVELOPE) beside a neighbour: (envelopes, octets, kB that the worker grew by, his waits in s)."""
     (worker,) = daemon.workers()
     with daemon.login("anna") as client:
         client.socket.settimeout(400)
-        untagged = client.ok("SELECT INBOX")
-        assert b"* %d EXISTS" % MESSAGES in untagged
-        for name in ("never seen", "once more"):
-            before = peak(worker)
-            neighbour = Neighbour(daemon)
-            neighbour.start()
-            tag = client.begin("FETCH 1:* (ENVELOPE)")
-            count = octets = 0
-            while not (line := client.response()).startswith(tag):
-                count += b"FETCH (ENVELOPE " in line
-                octets += len(line)
-            assert line.startswith(tag + b" OK")
-            times = neighbour.finish()
-            grown = peak(worker) - before
-            p99 = statistics.quantiles(times, n=100)[98] if len(times) > 1 else times[0]
-            print(f"{name}: {count} envelopes, {octets} octets; memory +{grown} kB; {len(times)} NOOPs, p99 {p99 * 1000:.1f} ms, worst {max(times) * 1000:.1f} ms")
-            assert count == MESSAGES
-            assert grown < 32 * 1024
-            assert p99 < 0.020
+        client.ok("SELECT INBOX")
+        forget_peak(worker)
+        before = peak(worker)
+        neighbour = Neighbour(daemon)
+        neighbour.start()
+        tag = client.begin("FETCH 1:* (ENVELOPE)")
+        count = octets = 0
+        while not (line := client.response()).startswith(tag):
+            count += b"FETCH (ENVELOPE " in line
+            octets += len(line)
+        assert line.startswith(tag + b" OK")
+        return count, octets, peak(worker) - before, neighbour.finish()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    daemon = large_daemon(tmp_path_factory.mktemp("large"))
+    yield daemon
+    assert daemon.stop() == 0
+    assert daemon.tracebacks() == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("time", ["never seen", "once more"])
+def test_fetch_of_all_envelopes_keeps_memory_flat_and_lets_others_in(time, daemon):
+    count, _, grown, waits = fetch_all_envelopes(daemon)
+    assert count == MESSAGES
+    assert grown < 32 * 1024
+    assert len(waits) >= MESSAGES / 1000
 
 
 @pytest.mark.timeout(600)
