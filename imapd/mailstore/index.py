@@ -14,6 +14,8 @@ Rules:
 4. A database of a newer version is refused before anything is written to it.
 5. Errors come out as StoreErrors. Corrupt means that SQLite itself found the file damaged.
 
+6. Tables are STRICT (SQLite 3.37), so that a check of the file finds values of a wrong type too.
+
 Names of files and directories are BLOBs, being octets. Masks fill 64 bits and are stored as signed numbers.
 """
 
@@ -32,24 +34,25 @@ VERSION: Final = 1
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
 _WRITER_PATIENCE: Final = 10.0  # seconds, in a thread; only a crashed writer's recovery can make it wait
 _SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE mailbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, directory BLOB NOT NULL UNIQUE,
     uidvalidity INTEGER NOT NULL UNIQUE, uidnext INTEGER NOT NULL DEFAULT 1, modseq INTEGER NOT NULL DEFAULT 1,
     recent INTEGER NOT NULL DEFAULT 0, special_use TEXT NOT NULL DEFAULT '', new_stamp TEXT NOT NULL DEFAULT '',
-    cur_stamp TEXT NOT NULL DEFAULT '', doubt REAL NOT NULL DEFAULT 0);
-CREATE TABLE keyword (mailbox INTEGER, number INTEGER, name TEXT NOT NULL, PRIMARY KEY (mailbox, number)) WITHOUT ROWID;
+    cur_stamp TEXT NOT NULL DEFAULT '', doubt REAL NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE keyword (
+    mailbox INTEGER, number INTEGER, name TEXT NOT NULL, PRIMARY KEY (mailbox, number)) WITHOUT ROWID, STRICT;
 CREATE TABLE message (
     id INTEGER PRIMARY KEY, place INTEGER NOT NULL, file BLOB NOT NULL, base BLOB, mask INTEGER NOT NULL,
     modseq INTEGER NOT NULL, size INTEGER NOT NULL, octets INTEGER NOT NULL, date INTEGER NOT NULL,
-    pending INTEGER NOT NULL DEFAULT 0);
+    pending INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX message_by_modseq ON message (id >> 32, modseq);
 CREATE INDEX message_pending ON message (id) WHERE pending;
 CREATE INDEX message_not_in_cur ON message (id) WHERE place;
-CREATE TABLE tombstone (id INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, file BLOB);
+CREATE TABLE tombstone (id INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, file BLOB) STRICT;
 CREATE INDEX tombstone_by_modseq ON tombstone (id >> 32, modseq);
 CREATE INDEX tombstone_pending ON tombstone (id) WHERE file IS NOT NULL;
-CREATE TABLE moving (source BLOB PRIMARY KEY, target BLOB NOT NULL);
+CREATE TABLE moving (source BLOB PRIMARY KEY, target BLOB NOT NULL) STRICT;
 """
 
 
@@ -68,6 +71,15 @@ def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
     if committing and code == sqlite3.SQLITE_IOERR:
         return UnknownOutcome(reason=reason)
     return Retry("The mail file cannot be read or written at the moment.", code="UNAVAILABLE", reason=reason)
+
+
+@contextmanager
+def _meaning() -> Iterator[None]:
+    """Values that cannot be what they should be are damage that SQLite has not noticed."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Corrupt(reason=f"index: {error}") from error
 
 
 class Index:
@@ -130,6 +142,8 @@ class Index:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise translated(error) from error
+        except UnicodeDecodeError as error:  # damaged text, also in SQLite's own error message
+            raise Corrupt(reason=f"index: {error}") from error
 
     def _value(self, statement: str, values: Sequence[Any] = ()) -> Any:
         rows = self._all(statement, values)
@@ -182,15 +196,22 @@ class Index:
     # Mailboxes
 
     def boxes(self) -> list[BoxRow]:
-        return [BoxRow._make(row) for row in self._all(f"SELECT {_BOX} FROM mailbox ORDER BY id")]
+        return self._boxes("ORDER BY id")
+
+    def _boxes(self, which: str, values: Sequence[Any] = ()) -> list[BoxRow]:
+        with _meaning():
+            rows = [BoxRow._make(row) for row in self._all(f"SELECT {_BOX} FROM mailbox {which}", values)]
+            if any(type(row.name) is not str or type(row.directory) is not bytes for row in rows):
+                raise TypeError("the name of a mailbox is no text")
+            return rows
 
     def box(self, box: int) -> BoxRow | None:
-        rows = self._all(f"SELECT {_BOX} FROM mailbox WHERE id = ?", (box,))
-        return BoxRow._make(rows[0]) if rows else None
+        rows = self._boxes("WHERE id = ?", (box,))
+        return rows[0] if rows else None
 
     def box_named(self, name: str) -> BoxRow | None:
-        rows = self._all(f"SELECT {_BOX} FROM mailbox WHERE name = ?", (name,))
-        return BoxRow._make(rows[0]) if rows else None
+        rows = self._boxes("WHERE name = ?", (name,))
+        return rows[0] if rows else None
 
     def add_box(self, name: str, directory: bytes, uidvalidity: int, special_use: str) -> int:
         """A new mailbox; its UIDVALIDITY becomes the last one given."""
@@ -224,8 +245,11 @@ class Index:
     # Messages, for reading
 
     def _messages(self, which: str, values: Sequence[Any] = ()) -> list[MessageRow]:
-        rows = [MessageRow._make(row) for row in self._all(f"SELECT {_MESSAGE} FROM message {which}", values)]
-        return [row if row.mask >= 0 else row._replace(mask=unsigned(row.mask)) for row in rows]
+        with _meaning():
+            rows = [MessageRow._make(row) for row in self._all(f"SELECT {_MESSAGE} FROM message {which}", values)]
+            if any(type(row.file) is not bytes for row in rows):
+                raise TypeError("the name of a file is no octets")
+            return [row if row.mask >= 0 else row._replace(mask=unsigned(row.mask)) for row in rows]
 
     def message(self, box: int, uid: int) -> MessageRow | None:
         rows = self._messages("WHERE id = ?", (message_id(box, uid),))
@@ -241,9 +265,10 @@ class Index:
                              "WHERE id BETWEEN ? AND ? ORDER BY id", span(box))  # fmt: skip
             keywords = self.keywords(box)
         uids, masks, modseqs, sizes, dates = zip(*rows, strict=True) if rows else ((),) * 5
-        unsigned_masks = array("Q", array("q", masks).tobytes())
-        return Columns(row, keywords, array("I", uids), unsigned_masks, array("Q", modseqs), array("Q", sizes),
-                       array("q", dates))  # fmt: skip
+        with _meaning():
+            unsigned_masks = array("Q", array("q", masks).tobytes())
+            return Columns(row, keywords, array("I", uids), unsigned_masks, array("Q", modseqs), array("Q", sizes),
+                           array("q", dates))  # fmt: skip
 
     def delta(self, box: int, modseq: int, limit: int) -> Delta | None:
         """What changed after a modseq; None where the mailbox is gone. Where there are more than `limit` changes, at
@@ -257,8 +282,9 @@ class Index:
             vanished = self._all("SELECT id & 4294967295 FROM tombstone WHERE id >> 32 = ? AND modseq > ? LIMIT ?",
                                  (box, modseq, limit + 1))  # fmt: skip
             keywords = self.keywords(box)
-        changed = sorted([(uid, unsigned(mask), changed, size, date) for uid, mask, changed, size, date in rows])
-        return Delta(row, keywords, changed, sorted([uid for (uid,) in vanished]))
+        with _meaning():
+            changed = sorted([(uid, unsigned(mask), changed, size, date) for uid, mask, changed, size, date in rows])
+            return Delta(row, keywords, changed, sorted([uid for (uid,) in vanished]))
 
     def counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int]:
         """Messages, recent, unseen, deleted ones and the sum of their sizes."""

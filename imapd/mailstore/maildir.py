@@ -191,8 +191,11 @@ def create_file(path: bytes, mode: int) -> int:
     return _create(path, mode)
 
 
-def write_whole(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
-    """Replace a small file as one step, durably; `scratch` is a name on the same file system that is free."""
+def replace_file(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
+    """Replace a small file as one step; `scratch` is a free name on the same file system.
+
+    What is in the file is durable, its name is when the directory is synced.
+    """
     fd = _create(scratch, mode)
     try:
         try:
@@ -204,6 +207,11 @@ def write_whole(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
     except OSError:
         discard(scratch)
         raise
+
+
+def write_whole(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
+    """Replace a small file as one step, durably."""
+    replace_file(path, data, scratch, mode)
     sync_directory(os.path.dirname(path))
 
 

@@ -9,7 +9,8 @@ import os
 from typing import Final
 
 from imapd.mailstore import maildir
-from imapd.mailstore.bench import Bench
+from imapd.mailstore.bench import Bench, explained
+from imapd.mailstore.errors import UnknownOutcome
 from imapd.model import names
 
 FILE: Final = b"/subscriptions"
@@ -29,7 +30,11 @@ def change(bench: Bench, name: str, subscribed: bool) -> None:
         return
     listed = [*listed, name] if subscribed else [other for other in listed if other != name]
     data = _HEADER + b"".join([_line(other) + b"\n" for other in listed])
-    maildir.write_whole(bench.root + FILE, data, bench.scratch(), bench.settings.file_mode)
+    maildir.replace_file(bench.root + FILE, data, bench.scratch(), bench.settings.file_mode)
+    try:
+        maildir.sync_directory(bench.root)
+    except OSError as error:
+        raise UnknownOutcome(reason=explained(error).reason) from error
 
 
 def _load(root: bytes) -> list[str]:

@@ -1,0 +1,387 @@
+"""The index: lost, damaged, replaced, too new; shared by several workers; cheap where nothing changed."""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from array import array
+from pathlib import Path
+
+import pytest
+
+from imapd.mailstore.core import CACHE_FILE, INDEX_FILE
+from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, Retry, StoreError
+from imapd.mailstore.index import Index
+from imapd.mailstore.rows import MessageRow, message_id, runs, signed, unsigned
+from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import WIRE, WaitingLoop, Worker, deliver, files
+from tests.support.loop import PlainLoop
+
+INDEX = os.fsdecode(INDEX_FILE)
+FLIPS = int(os.environ.get("IMAPD_TEST_FLIPS", "60"))
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "ann"
+
+
+def filled(home):
+    """A Maildir whose worker has gone, and the UIDVALIDITY of its INBOX."""
+    worker = Worker(home)
+    for number in range(20):
+        worker.put("INBOX", b"n: %d\r\n\r\n" % number, flags=frozenset({"\\Seen", "Work"}))
+    worker.ann.create("A", ("\\Sent",))
+    uidvalidity = worker.ann.status("INBOX").uidvalidity
+    worker.store.close()
+    return uidvalidity
+
+
+def bodies(worker):
+    return sorted(worker.texts().values())
+
+
+# Loss and damage
+
+
+def test_an_index_that_is_gone_is_made_anew_with_a_higher_uidvalidity(home):
+    uidvalidity = filled(home)
+    for suffix in ("", "-wal", "-shm"):
+        (home / (INDEX + suffix)).unlink(missing_ok=True)
+    worker = Worker(home)
+    worker.loop._now = 0.0
+    assert worker.ann.status("INBOX").uidvalidity > uidvalidity
+    assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
+    assert worker.look()[1] == {"\\Seen", "Work"}
+
+
+def test_uidvalidity_rises_with_a_lost_index_and_a_clock_that_ran_back(home):
+    uidvalidity = filled(home)
+    (home / INDEX).unlink()
+    assert Worker(home, PlainLoop(1_000.0)).ann.status("INBOX").uidvalidity > uidvalidity
+
+
+def test_an_index_removed_while_it_is_open_makes_open_mailboxes_gone(home):
+    filled(home)
+    worker = Worker(home)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    (home / INDEX).unlink()
+    with pytest.raises(Gone):
+        mailbox.snapshot()
+    with pytest.raises(Gone):
+        mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    assert len(worker.look()) == 20
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "holes"])
+def test_a_damaged_index_is_put_aside(home, damage, caplog):
+    uidvalidity = filled(home)
+    path = home / INDEX
+    data = path.read_bytes()
+    holes = data[:4096] + os.urandom(len(data) - 4096)
+    path.write_bytes({"empty": b"", "text": b"hello" * 1000, "half": data[: len(data) // 2 + 100], "holes": holes}[damage])
+    worker = Worker(home)
+    assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
+    assert worker.ann.status("INBOX").uidvalidity > uidvalidity
+    if damage != "empty":
+        assert len(list(home.glob("imapd-index.sqlite.broken-*"))) >= 1
+        assert len([record for record in caplog.records if "put aside" in record.message]) == 1
+
+
+def test_no_flipped_bit_gives_a_wrong_text_or_an_odd_error(home):
+    uidvalidity = filled(home)
+    data = (home / INDEX).read_bytes()
+    chance = random.Random(7)
+    copy = home.parent / "copy"
+    for _ in range(FLIPS):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(home, copy)
+        flipped = bytearray(data)
+        flipped[chance.randrange(len(flipped))] ^= 1 << chance.randrange(8)
+        (copy / INDEX).write_bytes(flipped)
+        try:
+            worker = Worker(copy)
+            mailbox = worker.open()
+            for uid, text in worker.texts().items():
+                known = mailbox.snapshot().uidvalidity == uidvalidity and uid <= 20
+                assert text == b"n: %d\r\n\r\n" % (uid - 1) if known else text.startswith(b"n: ")
+        except StoreError:
+            continue
+
+
+def test_damage_found_while_it_is_open_is_mended_with_the_next_look(home):
+    filled(home)
+    worker = Worker(home)
+    core = next(iter(worker.store._cores.values()))
+    core._writer._all("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = (home / INDEX).read_bytes()
+    with open(home / INDEX, "r+b") as file:  # in place, as a bad disk does
+        file.seek(4096)
+        file.write(b"\xff" * (len(data) - 4096))
+    fresh = core.own_index()
+    with pytest.raises(Corrupt):
+        fresh.columns(1)
+    fresh.close()
+    core.suspect()
+    assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
+
+
+def test_a_newer_index_is_refused_and_not_written(home):
+    filled(home)
+    with sqlite3.connect(home / INDEX) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = (home / INDEX).read_bytes()
+    with pytest.raises(Denied):
+        Worker(home)
+    assert (home / INDEX).read_bytes() == before
+
+
+def test_a_link_in_place_of_the_index_is_not_followed(home, tmp_path):
+    filled(home)
+    other = tmp_path / "other.sqlite"
+    shutil.move(home / INDEX, other)
+    (home / INDEX).symlink_to(other)
+    before = other.read_bytes()
+    worker = Worker(home)
+    assert len(worker.look()) == 20
+    assert other.read_bytes() == before and not (home / INDEX).is_symlink()
+
+
+def test_a_damaged_cache_of_descriptions_does_no_harm(home):
+    filled(home)
+    worker = Worker(home)
+    first = list(worker.open().descriptions(range(1, 25)))
+    assert [uid for uid, _ in first] == list(range(1, 21))
+    worker.store.close()
+    path = home / os.fsdecode(CACHE_FILE)
+    data = bytearray(path.read_bytes())
+    for damage in (b"nonsense", bytes(data[: len(data) // 2]), bytes(data[:4096]) + os.urandom(len(data) - 4096)):
+        path.write_bytes(damage)
+        worker = Worker(home)
+        assert list(worker.open().descriptions(range(1, 25))) == first
+        worker.store.close()
+
+
+def test_a_torn_description_is_made_anew(home):
+    filled(home)
+    worker = Worker(home)
+    first = list(worker.open().descriptions([1, 2]))
+    with sqlite3.connect(home / os.fsdecode(CACHE_FILE)) as db:
+        db.execute("UPDATE description SET envelope = x'00'")
+    db.close()
+    assert list(worker.open().descriptions([1, 2])) == first
+
+
+def test_expunged_messages_have_no_description(home):
+    filled(home)
+    worker = Worker(home)
+    mailbox = worker.open()
+    list(mailbox.descriptions([1, 2, 3]))
+    mailbox.change_flags([2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    Worker(home).open().expunge(None)
+    assert [uid for uid, _ in mailbox.descriptions([3, 2, 1])] == [3, 1]
+
+
+# Several workers
+
+
+def test_two_workers_see_each_other(home):
+    one, two = Worker(home), Worker(home)
+    mailbox = two.open()
+    mailbox.snapshot()
+    one.put("INBOX", WIRE, WIRE)
+    two.put()
+    one.open().change_flags([1], FlagChange.ADD, frozenset({"\\Seen", "Work"}))
+    snapshot = mailbox.snapshot()
+    assert list(snapshot.uids) == [1, 2, 3]
+    assert snapshot.flags_of(0) == {"\\Seen", "Work"}
+    one.open().change_flags([2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    one.open().expunge(None)
+    assert list(mailbox.snapshot().uids) == [1, 3]
+    one.ann.create("B")
+    two.ann.rename("B", "C")
+    assert one.ann.exists("C") and not one.ann.exists("B")
+
+
+def test_a_commit_touches_the_folder_that_others_watch(home):
+    worker = Worker(home)
+    os.utime(home, (1, 1))
+    worker.put()
+    assert home.stat().st_mtime > 1
+    mailbox = worker.open()
+    watching = mailbox.listen(lambda: None)
+    assert watching.directories == (f"{home}/new", f"{home}/cur", str(home))
+
+
+def test_a_lock_that_others_hold_is_waited_for_in_the_loop_and_not_for_ever(home):
+    import fcntl
+
+    worker = Worker(home)
+    with open(home / "imapd.lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begun = worker.loop.monotonic()
+        with pytest.raises(Retry):
+            worker.put()
+        assert 30 <= worker.loop.monotonic() - begun < 31
+        assert worker.loop.sleeps[:6] == [0.001, 0.002, 0.004, 0.008, 0.016, 0.02]
+        assert files(home)["tmp"] == []
+    worker.put()
+    assert len(worker.look()) == 1
+
+
+APPENDER = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.mailstore.maildirhouse import WaitingLoop, Worker
+worker = Worker(Path({home!r}), WaitingLoop())
+for number in range({count}):
+    placed = worker.put("INBOX", b"who: %s\\r\\n\\r\\n%d\\r\\n" % (sys.argv[1].encode(), number))
+    print(placed.uidvalidity, *placed.uids, flush=True)
+worker.store.close()
+"""
+
+
+def test_two_processes_append_at_once_and_no_uid_is_given_twice(home):
+    root = str(Path(__file__).parents[2])
+    script = APPENDER.format(root=root, home=str(home), count=200)
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, name], stdout=subprocess.PIPE, cwd=root) for name in ("a", "b")
+    ]
+    worker = Worker(home, WaitingLoop())
+    mailbox = worker.open()
+    try:
+        while any(process.poll() is None for process in running):
+            deliver(home)
+            uids = list(mailbox.snapshot().uids)
+            assert uids == sorted(set(uids))
+            time.sleep(0.05)
+    finally:
+        for process in running:
+            process.wait()
+    told = [tuple(line.split()) for process in running for line in process.communicate()[0].splitlines()]
+    assert all(process.returncode == 0 for process in running)
+    assert len(told) == len(set(told)) == 400
+    texts = worker.texts()
+    assert {int(uid) for _, uid in told} <= texts.keys()
+    own = [text for text in texts.values() if text.startswith(b"who: ")]
+    assert len(own) == len(set(own)) == 400
+
+
+# Cost
+
+
+def test_nothing_is_listed_or_read_where_nothing_changed(home, monkeypatch):
+    filled(home)
+    worker = Worker(home)
+    worker.loop.advance(10)
+    mailbox = worker.open()
+    first = mailbox.snapshot()
+    mailbox.snapshot()
+    monkeypatch.setattr(os, "listdir", None)
+    worker.loop.offloaded.clear()
+    assert mailbox.snapshot() is first
+    assert worker.loop.offloaded == []
+
+
+def test_a_restarted_worker_trusts_an_unchanged_maildir(home, monkeypatch):
+    filled(home)
+    worker = Worker(home)
+    worker.loop.advance(10)
+    worker.look()
+    worker.look()
+    worker.store.close()
+    again = Worker(home)
+    monkeypatch.setattr("imapd.mailstore.maildir.listing", None)
+    assert len(again.look()) == 20
+
+
+def test_snapshots_stay_as_they_were_and_share_what_did_not_change(home):
+    filled(home)
+    worker = Worker(home)
+    mailbox = worker.open()
+    before = mailbox.snapshot()
+    kept = [array(column.typecode, column) for column in (before.uids, before.masks, before.modseqs, before.sizes)]
+    mailbox.change_flags([3], FlagChange.REPLACE, frozenset({"\\Deleted"}))
+    flagged = mailbox.snapshot()
+    assert flagged.uids is before.uids and flagged.sizes is before.sizes
+    mailbox.expunge(None)
+    worker.put()
+    assert list(mailbox.snapshot().uids) == [1, 2, *range(4, 22)]
+    assert [before.uids, before.masks, before.modseqs, before.sizes] == kept
+
+
+def test_a_large_mailbox_is_not_listed_for_each_delivery(home, monkeypatch):
+    worker = Worker(home)
+    monkeypatch.setattr("imapd.mailstore.sync.SMALL", 10)
+    for _ in range(5):
+        worker.put("INBOX", WIRE, WIRE, WIRE)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    worker.loop.advance(3600)
+    mailbox.snapshot()
+    listed = []
+    from imapd.mailstore import maildir
+
+    listing = maildir.listing
+    monkeypatch.setattr(maildir, "listing", lambda directory: listed.append(directory[-3:]) or listing(directory))
+    deliver(home)
+    assert len(mailbox.snapshot().uids) == 16
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    mailbox.snapshot()
+    assert b"cur" not in listed
+    worker.loop.advance(3600)
+    mailbox.snapshot()
+    assert b"cur" in listed
+
+
+# The database itself
+
+
+def test_keywords_end_at_56(home):
+    worker = Worker(home)
+    worker.put(flags=frozenset(f"k{number}" for number in range(56)))
+    with pytest.raises(LimitExceeded):
+        worker.put(flags=frozenset({"one-more"}))
+    with pytest.raises(LimitExceeded):
+        worker.open().change_flags([1], FlagChange.ADD, frozenset({"one-more"}))
+    worker.open().change_flags([1], FlagChange.REPLACE, frozenset({"K55", "\\Seen"}))
+    assert worker.look() == {1: frozenset({"k55", "\\Seen"})}
+
+
+def test_masks_of_64_bits_come_back():
+    for mask in (0, 1, 1 << 62, 1 << 63, (1 << 64) - 1):
+        assert unsigned(signed(mask)) == mask and -(1 << 63) <= signed(mask) < 1 << 63
+
+
+def test_uids_become_runs():
+    assert list(runs([5, 1, 2, 2, 9])) == [(1, 2), (5, 5), (9, 9)]
+    assert list(runs([])) == []
+
+
+def test_a_delta_says_when_there_is_too_much(tmp_path):
+    index = Index.writer(os.fsencode(tmp_path / "index"))
+    with index.transaction():
+        box = index.add_box("INBOX", b"", 7, "")
+        index.insert([MessageRow(message_id(box, uid), 0, b"f%d" % uid, None, 1 << 63, uid, 1, 1, 1, 0) for uid in range(1, 9)])
+    few = index.delta(box, 6, 5)
+    assert few is not None and [row[:3] for row in few.rows] == [(7, 1 << 63, 7), (8, 1 << 63, 8)]
+    many = index.delta(box, 0, 5)
+    assert many is not None and len(many.rows) == 6
+    assert index.delta(99, 0, 5) is None
+    index.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path):
+    index = Index.writer(os.fsencode(tmp_path / "index"))
+    with pytest.raises(KeyError), index.transaction():
+        index.add_box("INBOX", b"", 7, "")
+        raise KeyError
+    assert index.boxes() == []
+    assert index.last_uidvalidity() == 0
+    index.close()

@@ -1,0 +1,439 @@
+"""The Maildir store among other programs: deliveries, renames and removals behind its back, odd files, odd names."""
+
+import gc
+import os
+import stat
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imapd.mailstore import maildir
+from imapd.mailstore.diskname import directory_of, name_of
+from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount
+from imapd.mailstore.local import LocalStore
+from imapd.mailstore.message import to_disk, to_wire
+from imapd.mailstore.store import Owner
+from imapd.model import names
+from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import MAIL, WIRE, Worker, deliver, files
+from tests.support.loop import PlainLoop
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "ann"
+
+
+@pytest.fixture
+def ann(home):
+    worker = Worker(home)
+    yield worker
+    worker.store.close()
+
+
+# Names
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8), min_size=1, max_size=4))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_every_name_comes_back_from_its_directory(levels):
+    name = names.canonical("/".join(levels))
+    try:
+        names.check_new(name)
+        directory = directory_of(name)
+    except (names.BadName, BadMailboxName):
+        return
+    import unicodedata
+
+    name = unicodedata.normalize("NFC", name)
+    if not name.isprintable() or name == "INBOX":
+        return
+    directory = directory_of(name)
+    assert b"/" not in directory and b"\0" not in directory and directory.startswith(b".") and len(directory) < 256
+    assert name_of(directory) == name
+
+
+def test_names_lie_where_dovecot_looks_for_them():
+    assert directory_of("INBOX") == b""
+    assert directory_of("Work/2024") == b".Work.2024"
+    assert directory_of("Entw\u00fcrfe") == b".Entw&APw-rfe"
+    assert directory_of("v1.0/a") == b".v1&AC4-0.a"
+    assert name_of(b".Entw\xc3\xbcrfe") == "Entw\u00fcrfe"
+    assert name_of(b".R&D") == "R&D"
+    assert name_of(b".a..b") is None and name_of(b"cur") is None
+
+
+def test_folders_of_other_programs_appear_and_links_do_not(ann, home, tmp_path):
+    maildir.make_folder(os.fsencode(home / ".Lists.Python"), 0o700)
+    (home / ".plain").mkdir()
+    outside = tmp_path / "outside"
+    maildir.make_folder(os.fsencode(outside), 0o700)
+    (home / ".link").symlink_to(outside)
+    listed = {entry.name: entry.selectable for entry in ann.ann.mailboxes()}
+    assert listed == {"INBOX": True, "Lists": False, "Lists/Python": True}
+    deliver(home, folder=".Lists.Python")
+    assert ann.ann.status("Lists/Python").messages == 1
+    os.rename(home / ".Lists.Python", home / ".Lists.Perl")
+    assert not ann.ann.exists("Lists/Python") and ann.ann.exists("Lists/Perl")
+
+
+def test_two_directories_of_one_name_are_one_mailbox(ann, home):
+    maildir.make_folder(os.fsencode(home / ".B&APw-ro"), 0o700)
+    maildir.make_folder(os.fsencode(home) + b"/.B\xc3\xbcro", 0o700)
+    assert [entry.name for entry in ann.ann.mailboxes()] == ["INBOX", "B\u00fcro"]
+    deliver(home, folder=".B&APw-ro")
+    assert ann.ann.status("B\u00fcro").messages == 1
+
+
+def test_uidvalidity_rises_when_a_name_is_used_again_and_the_clock_runs_back(ann):
+    ann.ann.create("A")
+    before = ann.ann.status("A").uidvalidity
+    ann.ann.delete("A")
+    ann.loop._now = 1_000.0
+    ann.ann.create("A")
+    assert ann.ann.status("A").uidvalidity > before
+
+
+# What other programs do
+
+
+def test_deliveries_get_uids_in_their_order_and_move_to_cur(ann, home):
+    deliver(home, name="1600000002.M5P1.mx")
+    deliver(home, name="1600000001.M9P1.mx")
+    deliver(home, b"x: 1\n\nfirst\n", name="1600000001.M1P1.mx")
+    assert list(ann.look()) == [1, 2, 3]
+    assert ann.texts()[1] == b"x: 1\r\n\r\nfirst\r\n"
+    assert files(home)["new"] == []
+    assert files(home)["cur"][0] == "1600000001.M1P1.mx:2,"
+    deliver(home, name="1500000000.M1P1.mx")
+    assert list(ann.look()) == [1, 2, 3, 4]
+
+
+def test_looking_only_leaves_files_in_new(ann, home):
+    path = deliver(home)
+    assert list(ann.look(read_only=True)) == [1]
+    assert ann.ann.status("INBOX").recent == 1
+    assert path.exists()
+    assert list(ann.look()) == [1]
+    assert not path.exists()
+
+
+def test_the_internal_date_is_that_of_the_file(ann, home):
+    os.utime(deliver(home), (1_234_567_890, 1_234_567_890))
+    assert list(ann.open().snapshot().dates) == [1_234_567_890]
+
+
+def test_flags_that_another_program_set_are_seen(ann, home):
+    deliver(home)
+    mailbox = ann.open()
+    before = mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    path.rename(str(path) + "FS")
+    after = mailbox.snapshot()
+    assert after.flags_of(0) == {"\\Flagged", "\\Seen"}
+    assert after.highestmodseq > before.highestmodseq
+    assert before.flags_of(0) == frozenset()
+
+
+def test_flags_are_merged_with_what_another_program_changed_meanwhile(ann, home, monkeypatch):
+    ann.put(flags=frozenset({"\\Seen"}))
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+
+    # The other program renames just before our own rename, after our commit.
+    rename = maildir.rename_aside
+
+    def beaten(source, target):
+        if os.path.exists(source):
+            path.rename(str(path).replace(":2,S", ":2,RS"))
+        return rename(source, target)
+
+    monkeypatch.setattr(maildir, "rename_aside", beaten)
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Flagged"}))
+    monkeypatch.undo()
+    assert mailbox.snapshot().flags_of(0) == {"\\Seen", "\\Flagged", "\\Answered"}
+    assert files(home)["cur"][0].endswith(":2,FRS")
+
+
+def test_keywords_are_letters_with_dovecots_table(ann, home):
+    ann.put(flags=frozenset({"$Forwarded", "Work"}))
+    table = (home / "dovecot-keywords").read_text()
+    assert sorted(line.split()[1] for line in table.splitlines()) == ["$Forwarded", "Work"]
+    assert files(home)["cur"][0].endswith(":2,ab")
+    (home / "dovecot-keywords").write_text(table + "2 Later\n")
+    path = next((home / "cur").iterdir())
+    path.rename(str(path) + "c")
+    assert ann.look()[1] == {"$Forwarded", "Work", "Later"}
+
+
+def test_letters_that_mean_nothing_to_us_are_kept(ann, home):
+    deliver(home, name="1600000000.M1P1.mx:2,PS", place="cur")
+    assert ann.look()[1] == {"\\Seen"}
+    ann.open().change_flags([1], FlagChange.ADD, frozenset({"\\Flagged"}))
+    assert files(home)["cur"] == ["1600000000.M1P1.mx:2,FPS"]
+
+
+def test_a_message_marked_new_by_mutt_keeps_its_uid(ann, home):
+    ann.put(flags=frozenset({"\\Seen"}))
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    path.rename(home / "new" / path.name.partition(":")[0])
+    assert ann.look() == {1: frozenset()}
+
+
+def test_a_removed_file_is_an_expunged_message(ann, home):
+    ann.put("INBOX", WIRE, WIRE, WIRE)
+    mailbox = ann.open()
+    mailbox.snapshot()
+    os.unlink(home / "cur" / files(home)["cur"][1])
+    with pytest.raises(Expunged):
+        mailbox.message(2)
+    assert list(mailbox.snapshot().uids) == [1, 3]
+    assert ann.ann.status("INBOX").uidnext == 4
+
+
+def test_a_file_renamed_since_the_listing_is_found(ann, home):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    path.rename(str(path) + "S")
+    assert mailbox.message(1).read() == WIRE
+    assert mailbox.snapshot().flags_of(0) == {"\\Seen"}
+
+
+def test_a_message_being_renamed_during_the_listing_is_not_gone(ann, home, monkeypatch):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    path.rename(str(path) + "S")
+    listing, missed = maildir.listing, []
+
+    def blinking(directory):
+        found = listing(directory)
+        if directory.endswith(b"/cur") and not missed:
+            missed.append(found.pop())
+        return found
+
+    monkeypatch.setattr(maildir, "listing", blinking)
+    assert list(mailbox.snapshot().uids) == [1]
+    assert missed
+
+
+def test_a_duplicate_of_a_file_is_a_message_of_its_own_and_neither_is_lost(ann, home):
+    ann.put()
+    ann.look()
+    path = next((home / "cur").iterdir())
+    (home / "cur" / (path.name + "S")).write_bytes(b"A: 2\n\nother\n")
+    assert len(ann.look()) == 2
+    mailbox = ann.open()
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    mailbox.change_flags([2], FlagChange.REMOVE, frozenset({"\\Seen"}))
+    assert ann.look() == {1: frozenset({"\\Seen"}), 2: frozenset()}
+    assert ann.texts() == {1: WIRE, 2: b"A: 2\r\n\r\nother\r\n"}
+
+
+def test_an_expunged_file_that_was_renamed_meanwhile_does_not_come_back(ann, home, monkeypatch):
+    ann.put(flags=frozenset({"\\Deleted"}))
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    path.rename(str(path) + "X")
+    assert mailbox.expunge(None) == (1,)
+    assert files(home)["cur"] == [] and ann.look() == {}
+
+
+def test_a_deleted_folder_is_gone_for_who_has_it_open(ann, home):
+    ann.ann.create("A")
+    mailbox = ann.open("A")
+    mailbox.snapshot()
+    import shutil
+
+    shutil.rmtree(home / ".A")
+    with pytest.raises(Gone):
+        mailbox.snapshot()
+
+
+# Odd files
+
+
+def test_links_fifos_and_directories_are_no_messages(ann, home, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not yours")
+    ann.look()
+    (home / "new" / "1.link").symlink_to(secret)
+    os.mkfifo(home / "new" / "2.fifo")
+    (home / "cur" / "3.dir:2,").mkdir()
+    (home / "cur" / ".hidden").write_bytes(b"x")
+    deliver(home)
+    assert ann.texts() == {1: WIRE}
+
+
+def test_a_message_replaced_by_a_link_or_fifo_is_expunged(ann, home, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not yours")
+    ann.put("INBOX", WIRE, WIRE)
+    mailbox = ann.open()
+    mailbox.snapshot()
+    first, second = sorted((home / "cur").iterdir())
+    first.unlink()
+    first.symlink_to(secret)
+    second.unlink()
+    os.mkfifo(second)
+    for uid in (1, 2):
+        with pytest.raises(Expunged):
+            mailbox.message(uid)
+
+
+@pytest.mark.parametrize("text", [b"a: 1\n\nb\n", b"a: 1\r\n\r\nb\r\n", b"a: 1\n\r\nb\r\nc\n", b"a\rb\r\r\n\r", b"\n", b""])
+def test_any_line_ends_go_out_as_crlf_and_sizes_are_true(ann, home, text):
+    deliver(home, text)
+    (read,) = ann.texts().values()
+    assert b"\n" not in read.replace(b"\r\n", b"")
+    assert read.replace(b"\r\n", b"\n") == text.replace(b"\r\n", b"\n")
+    assert list(ann.open().snapshot().sizes) == [len(read)]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_name_that_lies_about_the_size_is_found_out(ann, home, large):
+    text = b"a: 1\n\n" + b"line\n" * (200_000 if large else 3)
+    wire = text.replace(b"\n", b"\r\n")
+    deliver(home, text, name=f"1600000000.M1P1.mx,S={len(text)},W={len(text) + 1}")
+    mailbox = ann.open()
+    assert list(mailbox.snapshot().sizes) == [len(text) + 1]
+    message = mailbox.message(1)
+    assert message.size == len(wire) and b"".join(message.chunks()) == wire
+    assert list(mailbox.snapshot().sizes) == [len(wire)]
+
+
+def test_true_sizes_in_the_name_are_taken_without_reading(ann, home, monkeypatch):
+    deliver(home, MAIL, name=f"1600000000.M1P1.mx,S={len(MAIL)},W={len(WIRE)}")
+    monkeypatch.setattr(maildir, "_measure", None)
+    assert list(ann.open().snapshot().sizes) == [len(WIRE)]
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"bc"])).map(b"".join), st.integers(1, 9))
+def test_text_with_crlf_comes_back_octet_by_octet(text, piece):
+    assert to_wire(to_disk(text)) == to_wire(text)
+    disk = to_disk(text)
+    read, last = b"", -1
+    for start in range(0, len(disk), piece):
+        part = disk[start : start + piece]
+        read += to_wire(part, last)
+        last = part[-1]
+    assert read == to_wire(text)
+
+
+def test_spools_cut_anywhere_give_the_same_file(ann, monkeypatch):
+    monkeypatch.setattr("imapd.mailstore.message._BUFFER", 1)
+    from imapd.mailstore.store import Incoming
+
+    text = b"a: 1\r\n\r\nx\r\r\ny\r\r\r\nz\nlone\rcr\r"
+    spool = ann.ann.spool()
+    for at in range(len(text)):
+        spool.write(text[at : at + 1])
+    ann.ann.append("INBOX", [Incoming(spool)])
+    assert ann.texts() == {1: to_wire(text)}
+    assert list(ann.open().snapshot().sizes) == [len(to_wire(text))]
+
+
+def test_a_large_message_streams_with_its_header_read_alone(ann):
+    text = b"a: 1\r\n" * 10_000 + b"\r\n" + b"line\r\n" * 200_000
+    ann.put("INBOX", text)
+    message = ann.open().message(1)
+    assert message.header() == b"a: 1\r\n" * 10_000 + b"\r\n"
+    pieces = list(message.chunks())
+    assert b"".join(pieces) == text and max(map(len, pieces)) <= 128 * 1024
+
+
+# Accounts
+
+
+def test_an_mbox_or_a_relative_home_is_refused(tmp_path):
+    store = LocalStore(PlainLoop())
+    mbox = tmp_path / "mbox"
+    mbox.write_bytes(b"From x\n")
+    with pytest.raises(Denied, match="mbox"):
+        store.open_account(Owner("i", "ann", str(mbox)))
+    with pytest.raises(NoSuchAccount):
+        store.open_account(Owner("i", "ann", "ann"))
+    with pytest.raises(NoSuchAccount):
+        LocalStore(PlainLoop(), create=False).open_account(Owner("i", "ann", str(tmp_path / "none")))
+
+
+def test_a_new_account_has_the_special_mailboxes_and_private_modes(home):
+    worker = Worker(home, special_use=[("\\Sent", "Sent"), ("\\Drafts", "My/Drafts")])
+    entries = {entry.name: entry.special_use for entry in worker.ann.mailboxes()}
+    assert entries == {"INBOX": (), "Sent": ("\\Sent",), "My": (), "My/Drafts": ("\\Drafts",)}
+    worker.put()
+    for path in home.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_handles_are_closed_with_the_last_session(home):
+    gc.collect()  # what other tests left open
+    before = len(os.listdir("/proc/self/fd"))
+    worker = Worker(home)
+    other = worker.store.open_account(Owner("id-ann", "ann", str(home)))
+    mailbox = other.open("INBOX")
+    worker.put()
+    list(mailbox.descriptions([1]))
+    worker.ann.close()
+    worker.ann.close()
+    assert len(mailbox.snapshot().uids) == 1
+    other.close()
+    mailbox.close()
+    mailbox.close()
+    assert not worker.store._cores
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_old_files_in_tmp_and_deleted_folders_are_swept(ann, home):
+    ann.store.close()
+    old, young = home / "tmp" / "old", home / "tmp" / "young"
+    old.write_bytes(b"x")
+    young.write_bytes(b"x")
+    maildir.make_folder(os.fsencode(home / "imapd-deleted-7"), 0o700)
+    Worker(home, PlainLoop(time.time() + 37 * 3600))
+    assert not old.exists() and not (home / "imapd-deleted-7").exists()
+
+
+def test_subscriptions_are_in_dovecots_file(ann, home):
+    ann.ann.subscribe("v1.0/Entw\u00fcrfe")
+    ann.ann.subscribe("INBOX")
+    assert (home / "subscriptions").read_bytes() == b"V\t2\n\nv1.0\tEntw&APw-rfe\nINBOX\n"
+    (home / "subscriptions").write_bytes(b"INBOX\nWork.2024\nWork.2024\n")
+    ann.ann.unsubscribe("INBOX")
+    assert {entry.name for entry in ann.ann.mailboxes() if entry.subscribed} == {"Work/2024"}
+
+
+def test_copies_are_hard_links_with_their_own_flags(ann, home):
+    ann.ann.create("B")
+    ann.put(flags=frozenset({"Work"}), date=1_000_000)
+    placed = ann.open().copy([1], "B")
+    assert placed.uids == (1,) and placed.sources == (1,)
+    (source,), (target,) = (home / "cur").iterdir(), (home / ".B" / "cur").iterdir()
+    assert source.stat().st_ino == target.stat().st_ino
+    ann.open("B").change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    assert ann.look() == {1: frozenset({"Work"})}
+    assert ann.look("B") == {1: frozenset({"Work", "\\Seen"})}
+    assert list(ann.open("B").snapshot().dates) == [1_000_000]
+
+
+def test_copies_are_made_where_links_are_not_possible(ann, home, monkeypatch):
+    import errno
+
+    def refuse(*_arguments, **_named):
+        raise OSError(errno.EMLINK, "too many links")
+
+    ann.ann.create("B")
+    ann.put(date=1_000_000)
+    monkeypatch.setattr(os, "link", refuse)
+    ann.open().copy([1], "B")
+    assert ann.texts("B") == {1: WIRE}
+    assert files(home)["tmp"] == []

@@ -1,0 +1,200 @@
+"""Crashes and failures of the disk at every step of every write: afterwards all is as before, or as it should be."""
+
+import errno
+import os
+import sqlite3
+
+import pytest
+
+from imapd.mailstore.errors import NoSuchMailbox, StoreError, UnknownOutcome
+from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import WIRE, Crash, Faults, Worker, deliver, files
+
+SECOND = b"b: 2\r\n\r\nsecond\r\n"
+
+
+def prepare(home):
+    worker = Worker(home)
+    worker.put("INBOX", WIRE, SECOND, flags=frozenset({"\\Deleted", "Work"}), date=1_000_000)
+    worker.ann.create("A")
+    worker.ann.create("A/B")
+    worker.put("A/B", WIRE)
+    worker.look()
+    return worker
+
+
+def state(worker):
+    """All that a client can see: mailboxes with UIDVALIDITY, UIDs, flags, texts; without the UIDs that were used up."""
+    seen = {}
+    for entry in worker.ann.mailboxes():
+        if entry.selectable:
+            flags, texts = worker.look(entry.name), worker.texts(entry.name)
+            seen[entry.name] = {uid: (texts[uid], flags[uid]) for uid in flags}
+        if entry.subscribed:
+            seen["subscribed " + entry.name] = {}
+    return seen
+
+
+def contents(seen):
+    """The state without UIDs: an append that came about after all may have been given another one."""
+    return {name: sorted(((text, sorted(flags)) for text, flags in rows.values())) for name, rows in seen.items()}
+
+
+DEEDS = {
+    "append": lambda worker: worker.put("A/B", WIRE, SECOND, flags=frozenset({"\\Seen", "New"})),
+    "flags": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen"})),
+    "keyword": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"Later"})),
+    "expunge": lambda worker: worker.open().expunge(None),
+    "copy": lambda worker: worker.open().copy([1, 2], "A/B"),
+    "move": lambda worker: worker.open().move([1, 2], "A/B"),
+    "create": lambda worker: worker.ann.create("C/D"),
+    "delete": lambda worker: worker.ann.delete("A/B"),
+    "rename": lambda worker: worker.ann.rename("A", "Z"),
+    "rename INBOX": lambda worker: worker.ann.rename("INBOX", "Old"),
+    "subscribe": lambda worker: worker.ann.subscribe("A/B"),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_crash_at_any_step_leaves_the_state_before_or_after(tmp_path, monkeypatch, deed):
+    faults = Faults(monkeypatch, Crash)
+    whole = prepare(tmp_path / "whole")
+    before = state(whole)
+    DEEDS[deed](whole)
+    after = state(whole)
+    for step in range(1, 100):
+        home = tmp_path / str(step)
+        worker = prepare(home)
+        faults.arm(step)
+        try:
+            DEEDS[deed](worker)
+        except Crash:
+            done = False
+        else:
+            done = True
+        faults.disarm()
+        worker.crash()
+        again = Worker(home)
+        seen = state(again)
+        assert seen == after if done else contents(seen) in (contents(before), contents(after)), step
+        again.loop.advance(40 * 3600)
+        again.store.close()
+        swept = Worker(home)
+        swept.loop.advance(40 * 3600)
+        assert state(swept) == seen
+        swept.store.close()
+        if done:
+            break
+    assert step > 2
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_refuses_a_step_gives_an_error_or_does_it(tmp_path, monkeypatch, deed, code):
+    faults = Faults(monkeypatch, lambda: OSError(code, "refused"), sticky=False)
+    whole = prepare(tmp_path / "whole")
+    before = state(whole)
+    DEEDS[deed](whole)
+    after = state(whole)
+    for step in range(1, 100):
+        worker = prepare(tmp_path / str(step))
+        faults.arm(step)
+        possible = [after]
+        try:
+            DEEDS[deed](worker)
+        except UnknownOutcome:
+            possible = [before, after]
+        except StoreError:
+            possible = [before]
+        hit = faults.calls >= step
+        faults.disarm()
+        seen = state(worker)
+        assert contents(seen) in [contents(one) for one in possible], step
+        worker.store.close()
+        again = Worker(tmp_path / str(step))
+        assert state(again) == seen, step
+        again.store.close()
+        if not hit:
+            break
+    assert step > 2
+
+
+def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    before = state(worker)
+    core = next(iter(worker.store._cores.values()))
+    insert = core._writer.insert
+
+    def full(rows):
+        insert(rows)
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        from imapd.mailstore.index import translated
+
+        raise translated(error)
+
+    monkeypatch.setattr(core._writer, "insert", full)
+    for deed in ("append", "copy", "move"):
+        with pytest.raises(StoreError):
+            DEEDS[deed](worker)
+    monkeypatch.undo()
+    assert state(worker) == before
+    again = Worker(tmp_path / "ann")
+    assert state(again) == before
+
+
+def test_an_fsync_that_failed_is_not_tried_again(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    calls = []
+
+    def fails(fd):
+        calls.append(os.readlink(f"/proc/self/fd/{fd}"))
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(StoreError):
+        worker.put()
+    assert len(calls) == len(set(calls))
+    monkeypatch.undo()
+    assert len(worker.look()) == 2
+    assert files(tmp_path / "ann")["tmp"] == []
+
+
+def test_a_crash_while_taking_in_deliveries_loses_and_doubles_nothing(tmp_path, monkeypatch):
+    faults = Faults(monkeypatch, Crash)
+    for step in range(1, 50):
+        home = tmp_path / str(step)
+        worker = prepare(home)
+        deliver(home, b"x: 1\n\none\n")
+        deliver(home, b"x: 2\n\ntwo\n")
+        mailbox = worker.open()
+        faults.arm(step)
+        try:
+            mailbox.snapshot()
+        except Crash:
+            done = False
+        else:
+            done = True
+        faults.disarm()
+        worker.crash()
+        texts = Worker(home).texts()
+        assert sorted(texts) == [1, 2, 3, 4] and texts[3] == b"x: 1\r\n\r\none\r\n", step
+        if done:
+            break
+
+
+def test_a_mailbox_deleted_halfway_by_a_crash_can_be_created_again(tmp_path, monkeypatch):
+    faults = Faults(monkeypatch, Crash)
+    worker = prepare(tmp_path / "ann")
+    uidvalidity = worker.ann.status("A/B").uidvalidity
+    faults.arm(2)
+    with pytest.raises(Crash):
+        worker.ann.delete("A/B")
+    faults.disarm()
+    worker.crash()
+    again = Worker(tmp_path / "ann")
+    with pytest.raises(NoSuchMailbox):
+        again.ann.status("A/B")
+    again.ann.create("A/B")
+    assert again.ann.status("A/B").messages == 0
+    assert again.ann.status("A/B").uidvalidity > uidvalidity
