@@ -16,11 +16,12 @@ Rules of a login, in this order:
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from imapd.directory.names import LoginName, Scope
+from imapd.directory.interface import Ambiguous as Ambiguous
+from imapd.directory.interface import Directory as Directory
+from imapd.directory.names import LoginName
 from imapd.directory.person import Person, Status
+from imapd.directory.verdict import Verdict
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
 
@@ -32,38 +33,6 @@ _JITTER = 0.25
 
 # Some hashes take time by the square of the password's length; no person types more.
 LONGEST_PASSWORD = 1_024
-
-
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
-    """More than one entry has the name; their DNs."""
-
-    dns: tuple[str, ...]
-
-
-class Directory(Protocol):
-    """One directory of persons. Every method may raise Unreachable, and may let other connections run."""
-
-    @property
-    def name(self) -> str:
-        """The configured name, part of a person's identity."""
-
-    @property
-    def order(self) -> int:
-        """Its place in the chain; the least is the primary directory."""
-
-    @property
-    def scope(self) -> Scope:
-        """Which names it may answer for."""
-
-    def find(self, name: LoginName) -> Person | Ambiguous | None:
-        """The person with this name; None only where it is certain that there is none."""
-
-    def verify(self, person: Person | None, password: bytes) -> bool:
-        """Whether the password is the person's. None is nobody: takes as long as for somebody, and is False."""
-
-    def close(self) -> None:
-        """Give back what is held."""
 
 
 class DirectoryChain:
@@ -126,7 +95,7 @@ class DirectoryChain:
             self._cost_of_nobody(name, password)
             raise _denied("no directory that may answer for the name knows it")
         directory, person = found
-        if not directory.verify(person, password):
+        if directory.verify(person, password) is not Verdict.RIGHT:
             raise _denied(f"wrong password for {person.dn!r} in {directory.name}")
         self._require_open(person)
         return person

@@ -19,10 +19,12 @@ from typing import NamedTuple
 
 from imapd.directory import dn as names
 from imapd.directory import ldif, passwords
-from imapd.directory.chain import Ambiguous
+from imapd.directory.interface import Ambiguous
 from imapd.directory.ldif import LdifError
 from imapd.directory.names import Level, LoginName, Scope
 from imapd.directory.person import AttributeMap, Person
+from imapd.directory.trace import SILENT, Trace
+from imapd.directory.verdict import Verdict
 from imapd.model.loop import Loop
 
 log = logging.getLogger("imapd.directory")
@@ -143,16 +145,18 @@ class LdifDirectory:
             return Ambiguous(tuple(person.dn for person in found))
         return found[0] if found else None
 
-    def verify(self, person: Person | None, password: bytes) -> bool:
+    def verify(self, person: Person | None, password: bytes, trace: Trace = SILENT) -> Verdict:
         """Whether the password is one of the person's."""
         if not password:
-            return False
+            return Verdict.WRONG
         if person is None:
             self._matches(self._dummy, password, "nobody")
-            return False
+            return Verdict.WRONG
         if len(person.passwords) > MOST_PASSWORDS:
             log.warning("%r has %d passwords; %d are tried", person.dn, len(person.passwords), MOST_PASSWORDS)
-        return any(self._matches(stored, password, person.dn) for stored in person.passwords[:MOST_PASSWORDS])
+        right = any(self._matches(stored, password, person.dn) for stored in person.passwords[:MOST_PASSWORDS])
+        trace("%s: the password is %s", self.name, "right" if right else "wrong")
+        return Verdict.RIGHT if right else Verdict.WRONG
 
     def close(self) -> None:
         """Nothing is held open."""

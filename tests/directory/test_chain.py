@@ -7,6 +7,7 @@ import pytest
 from imapd.directory.chain import Ambiguous, DirectoryChain
 from imapd.directory.names import Scope
 from imapd.directory.person import Person
+from imapd.directory.verdict import Verdict
 from imapd.model.errors import Refused, Unreachable
 from tests.directory.conftest import ALICE
 from tests.support.loop import PlainLoop
@@ -29,7 +30,7 @@ class FakeDirectory:
 
     def verify(self, person, password):
         self.verified.append(person)
-        return person is not None and password in person.passwords
+        return Verdict.RIGHT if person is not None and password in person.passwords else Verdict.WRONG
 
     def close(self):
         self.closed = True
@@ -118,7 +119,7 @@ def test_the_delay_counts_from_the_beginning_has_jitter_and_may_be_none(first, l
     class Slow(FakeDirectory):
         def verify(self, person, password):
             loop.advance(0.5)
-            return False
+            return Verdict.WRONG
 
     jittered = DirectoryChain([Slow("slow", 1, first.people)], loop, jitter=lambda low, high: high)
     refused(jittered, "ada", b"x", "192.0.2.1")

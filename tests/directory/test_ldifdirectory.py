@@ -11,6 +11,7 @@ from imapd.directory.chain import Ambiguous
 from imapd.directory.ldif import LdifError
 from imapd.directory.names import Level, LoginName
 from imapd.directory.passwords import scram_verifier
+from imapd.directory.verdict import Verdict
 from tests.directory.conftest import ALICE, BOB
 
 EXAMPLE = Path(__file__).parent / "people.ldif"
@@ -195,10 +196,10 @@ def test_a_file_without_a_last_line_end_counts_once_it_is_old(open_directory, pe
 def test_passwords_are_verified(open_directory, people_file, loop):
     directory = open_directory(people_file)
     alice = directory.find(LoginName.parse("alice"))
-    assert directory.verify(alice, b"wonderland")
-    assert not directory.verify(alice, b"Wonderland")
-    assert not directory.verify(alice, b"")
-    assert directory.verify(directory.find(LoginName.parse("bob")), b"builder")
+    assert directory.verify(alice, b"wonderland") is Verdict.RIGHT
+    assert directory.verify(alice, b"Wonderland") is Verdict.WRONG
+    assert directory.verify(alice, b"") is Verdict.WRONG
+    assert directory.verify(directory.find(LoginName.parse("bob")), b"builder") is Verdict.RIGHT
     assert loop.hashed == []
 
 
@@ -207,8 +208,8 @@ def test_a_file_that_everybody_may_read_works_with_a_warning(open_directory, tmp
     shutil.copy(EXAMPLE, path)
     path.chmod(0o644)
     directory = open_directory(path)
-    assert directory.verify(directory.find(LoginName.parse("alice")), b"wonderland")
-    assert directory.verify(directory.find(LoginName.parse("bob")), b"builder")
+    assert directory.verify(directory.find(LoginName.parse("alice")), b"wonderland") is Verdict.RIGHT
+    assert directory.verify(directory.find(LoginName.parse("bob")), b"builder") is Verdict.RIGHT
     assert "everybody may read it" in caplog.text
 
 
@@ -216,16 +217,16 @@ def test_several_passwords_are_tried_and_hashes_run_in_their_pool(open_directory
     people_file.write_text(f"{ALICE}authPassword: {scram_verifier('second', 10)}\nuserPassword: {{ROT13}}x\nuserPassword: third\n")
     directory = open_directory(people_file)
     alice = directory.find(LoginName.parse("alice"))
-    assert directory.verify(alice, b"second") and len(loop.hashed) == 1
-    assert directory.verify(alice, b"wonderland")
-    assert directory.verify(alice, b"third")
-    assert not directory.verify(alice, b"fourth")
+    assert directory.verify(alice, b"second") is Verdict.RIGHT and len(loop.hashed) == 1
+    assert directory.verify(alice, b"wonderland") is Verdict.RIGHT
+    assert directory.verify(alice, b"third") is Verdict.RIGHT
+    assert directory.verify(alice, b"fourth") is Verdict.WRONG
 
 
 def test_a_password_that_cannot_be_used_is_logged_with_the_entry_and_without_secrets(open_directory, people_file, caplog):
     people_file.write_text(ALICE.replace("wonderland", "{ROT13}jbaqreynaq"))
     directory = open_directory(people_file)
-    assert not directory.verify(directory.find(LoginName.parse("alice")), b"wonderland")
+    assert directory.verify(directory.find(LoginName.parse("alice")), b"wonderland") is Verdict.WRONG
     assert "uid=alice" in caplog.text and "ROT13" in caplog.text
     assert "jbaq" not in caplog.text and "wonderland" not in caplog.text
 
@@ -234,18 +235,18 @@ def test_only_so_many_passwords_are_tried(open_directory, people_file, loop):
     verifier = scram_verifier("x", 10)
     people_file.write_text(ALICE + f"authPassword: {verifier}\n" * 50)
     directory = open_directory(people_file)
-    assert not directory.verify(directory.find(LoginName.parse("alice")), b"y")
+    assert directory.verify(directory.find(LoginName.parse("alice")), b"y") is Verdict.WRONG
     assert len(loop.hashed) == 10
 
 
 def test_nobody_costs_a_hash(open_directory, people_file, loop):
-    assert open_directory(people_file).verify(None, b"wonderland") is False
+    assert open_directory(people_file).verify(None, b"wonderland") is Verdict.WRONG
     assert len(loop.hashed) == 1
 
 
 def test_nobody_never_gets_in_even_with_a_password_of_somebody(open_directory, people_file):
     people_file.write_text(ALICE.replace("userPassword: wonderland", f"authPassword: {scram_verifier('wonderland', 10)}"))
-    assert open_directory(people_file).verify(None, b"wonderland") is False
+    assert open_directory(people_file).verify(None, b"wonderland") is Verdict.WRONG
 
 
 def test_a_private_file_is_not_warned_about(open_directory, people_file, caplog):

@@ -10,6 +10,7 @@ from imapd.directory import ldif, users
 from imapd.directory.names import LoginName
 from imapd.directory.passwords import check
 from imapd.directory.users import NewUser, UserError
+from imapd.directory.verdict import Verdict
 from tests.directory.conftest import ALICE, BOB
 
 
@@ -29,7 +30,8 @@ def test_adding_to_no_file_makes_one_that_a_server_could_load(tmp_path, open_dir
     assert path.read_bytes().startswith(b"version: 1\n\ndn: dc=example,dc=org\nobjectClass: domain\n")
     directory = open_directory(path)
     carol = directory.find(LoginName.parse("carol"))
-    assert directory.verify(carol, b"secret") and not directory.verify(carol, b"Secret")
+    assert directory.verify(carol, b"secret") is Verdict.RIGHT
+    assert directory.verify(carol, b"Secret") is Verdict.WRONG
     assert (carol.user_name, carol.internet_address, carol.mail_file) == ("Carol King", "carol@example.org", "carol")
     assert os.listdir(tmp_path) == ["new.ldif"]
 
