@@ -8,6 +8,8 @@ into tagged lines:
     Refused       the request is understood, and denied            NO [code]
     Unreachable   something that we depend on does not answer      NO [UNAVAILABLE]
 
+Overdue is not one of them: it never leaves the room that set the deadline.
+
 Anything else that is raised is a bug: NO [SERVERBUG] with an id, and a traceback in the log under that id.
 """
 
@@ -34,4 +36,12 @@ class Unreachable(Exception):
     """Something that we depend on (a directory, a disk) gives no answer now; trying again later may help.
 
     The text is for the log; clients are told NO [UNAVAILABLE] (RFC 5530).
+    """
+
+
+class Overdue(BaseException):
+    """The bound of `Loop.deadline` was reached inside of it.
+
+    Not an Exception, for the libraries that work under a deadline: one that catches Exception and tries the next
+    address would swallow the bound, and wait as long again. Whoever set the deadline turns it into Unreachable.
     """

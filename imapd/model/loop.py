@@ -30,6 +30,15 @@ class Loop(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait; other connections go on."""
 
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Within this context the caller has that long: then model.errors.Overdue is raised wherever he waits.
+
+        Deadlines may nest; the one that comes first is raised. Work that does not wait is not interrupted.
+        """
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Begin work in the background and go on; what it raises is logged. It ends with the process at the latest."""
+
     def breathe(self) -> None:
         """Let other connections run if this one has kept the loop for more than about 2 ms; cheap to call often."""
 

@@ -4,16 +4,20 @@ One GeventLoop per worker, made after the fork. Threads: eight for the disk, and
 so that a storm of logins cannot keep an fsync waiting, nor the other way round.
 """
 
+import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
+from imapd.model.errors import Overdue
 from imapd.model.loop import Result, Watching
 from imapd.server.watch import Watch
+
+logger = logging.getLogger("imapd.server.loop")
 
 # The longest a connection may keep the loop, about: p99 of another one's NOOP is 6 ms with it, 500 ms without.
 QUANTUM = 0.002
@@ -30,6 +34,7 @@ class GeventLoop:
         self._disk = ThreadPool(DISK_THREADS, hub=self._hub)
         self._hashes = ThreadPool(HASH_THREADS, hub=self._hub)
         self._watch: Watch | None = None
+        self._background: set[gevent.Greenlet] = set()
         self._breathed = time.monotonic()
 
     def monotonic(self) -> float:
@@ -41,6 +46,22 @@ class GeventLoop:
     def sleep(self, seconds: float) -> None:
         gevent.sleep(seconds)
         self._breathed = time.monotonic()
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        # The timer throws an Overdue of this context itself: gevent.Timeout is a BaseException as well, and who gave
+        # the work a bound of his own with it must not mistake ours for his.
+        overdue = Overdue(f"not done within {seconds:g} s")
+        timer = gevent.Timeout.start_new(seconds, overdue)
+        try:
+            yield
+        finally:
+            timer.close()
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        greenlet = gevent.spawn(_in_background, work)
+        self._background.add(greenlet)
+        greenlet.rawlink(self._background.discard)
 
     def breathe(self) -> None:
         # sleep(0) would not do: libev runs 50 callbacks before it looks at sockets again, and a lone greenlet
@@ -65,10 +86,19 @@ class GeventLoop:
         return self._watch.add(directories, bell)
 
     def close(self) -> None:
-        """End the watches. The threads end with the process: a disk that hangs must not keep it alive."""
+        """End the watches and the background work. The threads end with the process: a disk that hangs must not keep
+        it alive."""
+        gevent.killall(list(self._background), block=False)
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def _in_background(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception as error:  # nobody waits for it: this is the last frame that can tell
+        logger.error("background work failed: %s", error, exc_info=error)
 
 
 def _in_thread(pool: ThreadPool, work: Callable[..., Result], arguments: tuple[object, ...]) -> Result:

@@ -26,6 +26,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from imapd.log import event
+from imapd.server import patched
 from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
 from imapd.server.loop import GeventLoop
 from imapd.server.tls import Context, TlsFailure
@@ -136,6 +137,7 @@ class Worker:
         """Serve until told to end; returns the exit status."""
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        patched.patch()  # before the house is built: it opens directories
         gevent.reinit()  # where the process that forked us had a loop, it is not ours
         self._loop = GeventLoop()
         gevent.get_hub().print_exception = _log_exception

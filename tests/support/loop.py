@@ -1,14 +1,17 @@
 """A loop for tests: it has the shape of imapd.model.loop.Loop and runs everything at once, in the caller.
 
 Nothing waits: sleep() writes down how long it was asked to wait and puts the clock forward by as much. What a test
-wants to know stands in lists: `sleeps`, `offloaded` and `hashed` (the callables that were handed over), `watches`
-(rung by the test itself, with ring()). `breaths` counts; `on_breathe`, if set, is called at each breath.
+wants to know stands in lists: `sleeps`, `offloaded` and `hashed` (the callables that were handed over), `spawned`
+(background work that waits until the test calls run_spawned()), `deadlines` (seconds), `watches` (rung by the test
+itself, with ring()). `breaths` counts; `on_breathe`, if set, is called at each breath.
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
+
+from imapd.model.errors import Overdue
 
 Result = TypeVar("Result")
 
@@ -42,6 +45,9 @@ class PlainLoop:
         self.offloaded: list[Callable[..., object]] = []
         self.hashed: list[Callable[..., object]] = []
         self.watches: list[PlainWatching] = []
+        self.deadlines: list[float] = []
+        self._bounds: list[float] = []
+        self.spawned: list[Callable[[], None]] = []
 
     def advance(self, seconds: float) -> None:
         """Put both clocks forward."""
@@ -56,7 +62,31 @@ class PlainLoop:
 
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
+        bound = min(self._bounds, default=float("inf"))
+        if self._monotonic + seconds >= bound:
+            self.advance(max(0.0, bound - self._monotonic))
+            raise Overdue("the deadline came while sleeping")
         self.advance(seconds)
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Raises Overdue from a sleep() that is too long; real waiting is not interrupted."""
+        self.deadlines.append(seconds)
+        bound = self._monotonic + seconds
+        self._bounds.append(bound)
+        try:
+            yield
+        finally:
+            self._bounds.remove(bound)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        self.spawned.append(work)
+
+    def run_spawned(self) -> None:
+        """Do the background work that has been handed over so far."""
+        works, self.spawned = self.spawned, []
+        for work in works:
+            work()
 
     def breathe(self) -> None:
         self.breaths += 1

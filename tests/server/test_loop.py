@@ -1,0 +1,132 @@
+"""The loop's bounds and background work, and what a patched worker can still do."""
+
+import subprocess
+import sys
+import textwrap
+
+import gevent
+import pytest
+
+from imapd.model.errors import Overdue
+from imapd.server.loop import GeventLoop
+
+
+@pytest.fixture
+def loop():
+    loop = GeventLoop()
+    yield loop
+    loop.close()
+
+
+def test_a_deadline_cuts_a_wait(loop):
+    began = loop.monotonic()
+    with pytest.raises(Overdue), loop.deadline(0.05):
+        loop.sleep(5)
+    assert loop.monotonic() - began < 1
+
+
+def test_a_deadline_is_not_swallowed_by_who_catches_exceptions(loop):
+    with pytest.raises(Overdue), loop.deadline(0.05):
+        for _ in range(3):
+            try:
+                loop.sleep(5)
+            except Exception:  # noqa: S112, this is what libraries do
+                continue
+
+
+def test_a_deadline_that_was_kept_is_forgotten(loop):
+    with loop.deadline(0.02):
+        pass
+    loop.sleep(0.05)
+
+
+def test_the_first_of_two_deadlines_is_raised_and_the_other_one_stays(loop):
+    with pytest.raises(Overdue), loop.deadline(0.1):
+        with pytest.raises(Overdue), loop.deadline(0.02):
+            loop.sleep(5)
+        loop.sleep(5)
+
+
+def test_background_work_runs_while_the_caller_goes_on(loop):
+    done = []
+    loop.spawn(lambda: done.append("background"))
+    done.append("caller")
+    loop.sleep(0.01)
+    assert done == ["caller", "background"]
+
+
+def test_background_work_that_fails_is_logged(loop, caplog):
+    def work():
+        raise RuntimeError("no luck")
+
+    loop.spawn(work)
+    loop.sleep(0.01)
+    assert "background work failed: no luck" in caplog.text
+
+
+def test_background_work_ends_with_the_loop():
+    loop = GeventLoop()
+    ended = []
+
+    def work():
+        try:
+            gevent.sleep(60)
+        finally:
+            ended.append(True)
+
+    loop.spawn(work)
+    loop.sleep(0.01)
+    loop.close()
+    gevent.sleep(0.01)
+    assert ended
+
+
+def test_a_patched_process_keeps_its_threads_locks_processes_and_databases():
+    """In a process of its own: patching cannot be undone."""
+    program = """
+        import os, queue, sqlite3, subprocess, threading, time
+        from imapd.server import patched
+        patched.patch(); patched.patch()
+        import gevent, gevent.monkey, socket, ssl
+        from imapd.server.loop import GeventLoop
+        assert gevent.monkey.is_module_patched("socket") and gevent.monkey.is_module_patched("ssl")
+        loop = GeventLoop()
+        beats = []
+        def heart():
+            while True:
+                beats.append(loop.monotonic())
+                gevent.sleep(0.01)
+        loop.spawn(heart)
+        assert loop.offload(threading.get_ident) != threading.get_ident()
+        def disk():
+            base = sqlite3.connect(":memory:")
+            base.execute("create table t (a)")
+            with threading.Lock():
+                import time as clock
+                end = clock.monotonic() + 0.1
+                while clock.monotonic() < end:
+                    base.execute("insert into t values (1)")
+            return base.execute("select count(*) from t").fetchone()[0]
+        assert loop.offload(disk) > 0
+        assert loop.offload_hash(sum, [1, 2]) == 3
+        assert subprocess.run(["/bin/echo", "x"], capture_output=True).stdout == b"x\\n"
+        numbers = queue.Queue(); numbers.put(1); assert numbers.get() == 1
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        silent = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(silent.getsockname())
+        before = len(beats)
+        client.settimeout(0.2)
+        try:
+            client.recv(1)
+        except TimeoutError:
+            pass
+        assert len(beats) - before > 5, "a plain socket stops the loop"
+        print("well")
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "well\n", done.stderr
