@@ -26,7 +26,7 @@ HOMES = {
     "gevent": "server",
     "inotify_simple": "server/watch.py",
     "OpenSSL": "server/tls.py",
-    "cryptography": "demo.py",
+    "cryptography": "demo.py directory/certificate.py",
     "configobj": "config.py",
     "sqlite3": "mailstore/index.py mailstore/descriptions.py",
     "argon2": "directory/passwords.py",

@@ -18,48 +18,34 @@ a NUL is never right. {MD5}, {SMD5} and the old crypt(3) forms are not here: who
 `check` raises Unusable where a stored value cannot be used; `verify` logs it and says False.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import logging
 import os
 import re
-import stringprep
 import struct
-import unicodedata
 from collections.abc import Callable
 
 import argon2
 import bcrypt
 import crypt_r
 
+from imapd.directory import scram
 from imapd.directory.person import AUTH_PASSWORD
+from imapd.directory.scram import Unusable as Unusable  # checking a password raises it
+from imapd.directory.scram import limit_iterations, number, unbase64
 
 log = logging.getLogger("imapd.directory")
 
-# Limits on what a stored value may ask. 2,000,000 rounds of PBKDF2-SHA256 are about a second of one core; the hash
-# pool has two threads, so 256 MiB of argon2 are 512 at most. bcrypt 16 is about 4 seconds.
-MOST_ITERATIONS = 2_000_000
+# Limits on what a stored value may ask, with scram.MOST_ITERATIONS. The hash pool has two threads, so 256 MiB of argon2
+# are 512 at most. bcrypt 16 is about 4 seconds.
 MOST_MEMORY = 256 * 2**20
 MOST_BCRYPT_COST = 16
 MOST_ARGON2_PASSES = 32
 MOST_ARGON2_LANES = 16
 
-# 10,000: about 5 ms for a login; the verifier has to serve people who log in from five programs at once.
-SCRAM_ITERATIONS = 10_000
-SCRAM_SCHEME = "SCRAM-SHA-256"
-
 _SCHEME = re.compile(rb"\{([A-Za-z0-9_.+/-]{1,40})\}")
-_RFC5803 = re.compile(
-    rb"\s*(SCRAM-SHA-(?:1|256|512))\s*\$"
-    rb"\s*([0-9]{1,9}):([A-Za-z0-9+/=]+)\s*\$\s*([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\s*"
-)
 _CRYPT_ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-class Unusable(ValueError):
-    """A stored value that cannot be used; the text says why, without any of the value's secrets."""
 
 
 def verify(stored: bytes, password: bytes) -> bool:
@@ -89,63 +75,15 @@ def slow(stored: bytes) -> bool:
     return _scheme(stored)[0] not in _QUICK
 
 
-def scram_verifier(password: bytes | str, iterations: int = SCRAM_ITERATIONS, salt: bytes | None = None) -> str:
-    """A new verifier for authPassword (RFC 5803): serves SCRAM and passwords in the clear alike.
-
-    ValueError for a password that is empty, is not UTF-8 or has forbidden characters.
-    """
-    text = password if isinstance(password, str) else password.decode("utf-8")
-    prepared = saslprep(text).encode("utf-8")
-    if not prepared:
-        raise ValueError("an empty password")
-    salt = os.urandom(16) if salt is None else salt
-    stored, server = _scram_keys("sha256", prepared, salt, iterations)
-    return f"{SCRAM_SCHEME}${iterations}:{_b64(salt)}${_b64(stored)}:{_b64(server)}"
-
-
 def dummy_verifier() -> bytes:
     """A verifier that no password fits: checked for people who do not exist, so that they cost the same."""
-    salt, stored, server = (_b64(os.urandom(octets)) for octets in (16, 32, 32))
-    return f"{SCRAM_SCHEME}${SCRAM_ITERATIONS}:{salt}${stored}:{server}".encode("ascii")
-
-
-def saslprep(text: str) -> str:
-    """A password as SCRAM hashes it (RFC 4013, stored strings); ValueError for what is forbidden."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char)
-    )
-    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
-    if any(forbidden(char) for char in prepared for forbidden in _FORBIDDEN):
-        raise ValueError("a character that may not be in a password")
-    # RFC 3454 section 6: right-to-left text stands alone, and at both ends.
-    if any(stringprep.in_table_d1(char) for char in prepared):
-        ends = stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1])
-        if not ends or any(stringprep.in_table_d2(char) for char in prepared):
-            raise ValueError("left-to-right and right-to-left letters in one password")
-    return prepared
-
-
-# RFC 4013 sections 2.3 and 2.5.
-_FORBIDDEN: tuple[Callable[[str], bool], ...] = (
-    stringprep.in_table_c12,
-    stringprep.in_table_c21_c22,
-    stringprep.in_table_c3,
-    stringprep.in_table_c4,
-    stringprep.in_table_c5,
-    stringprep.in_table_c6,
-    stringprep.in_table_c7,
-    stringprep.in_table_c8,
-    stringprep.in_table_c9,
-    stringprep.in_table_a1,
-)
+    return scram.made_up(os.urandom(32), "").written().encode("ascii")
 
 
 def _scheme(stored: bytes) -> tuple[str | None, bytes]:
     """The scheme of a stored value in capitals, None for clear text, and its data."""
-    if stored.startswith(AUTH_PASSWORD):
-        return "AUTHPASSWORD", stored[len(AUTH_PASSWORD) :]
-    if _RFC5803.fullmatch(stored):
-        return "AUTHPASSWORD", stored
+    if scram.spelled(stored) or stored.startswith(AUTH_PASSWORD):
+        return "SCRAM", stored
     if match := _SCHEME.match(stored):
         return match[1].decode("ascii").upper(), stored[match.end() :]
     return None, stored
@@ -159,7 +97,7 @@ def _digest(algorithm: str, salted: bool) -> Callable[[bytes, bytes], bool]:
     size = hashlib.new(algorithm).digest_size
 
     def check_digest(data: bytes, password: bytes) -> bool:
-        octets = _unb64(data)
+        octets = unbase64(data)
         if (len(octets) <= size) if salted else (len(octets) != size):
             raise Unusable("the digest has the wrong length")
         return hmac.compare_digest(octets[:size], hashlib.new(algorithm, password + octets[size:]).digest())
@@ -174,14 +112,14 @@ def _pbkdf2(algorithm: str) -> Callable[[bytes, bytes], bool]:
         pieces = data.split(b"$")
         if len(pieces) != 3:
             raise Unusable("PBKDF2 data is not iterations$salt$key")
-        return _pbkdf2_matches(algorithm, _number(pieces[0]), _unb64(pieces[1]), _unb64(pieces[2]), password)
+        return _pbkdf2_matches(algorithm, number(pieces[0]), unbase64(pieces[1]), unbase64(pieces[2]), password)
 
     return check_pbkdf2
 
 
 def _pbkdf2_389(data: bytes, password: bytes) -> bool:
     """389-ds before 2.0: 4 octets of iterations, most significant first, 64 of salt, 256 of key."""
-    octets = _unb64(data)
+    octets = unbase64(data)
     if len(octets) != 4 + 64 + 256:
         raise Unusable("the PBKDF2 block has the wrong length")
     return _pbkdf2_matches("sha256", struct.unpack(">I", octets[:4])[0], octets[4:68], octets[68:], password)
@@ -192,7 +130,7 @@ def _pbkdf2_matches(algorithm: str, iterations: int, salt: bytes, key: bytes, pa
     if len(key) < 16 or len(key) > 512:
         raise Unusable("the PBKDF2 key has an odd length")
     # Each block of the digest's size costs all iterations again.
-    _limit_iterations(iterations, blocks=-(-len(key) // size))
+    limit_iterations(iterations, blocks=-(-len(key) // size))
     return hmac.compare_digest(key, hashlib.pbkdf2_hmac(algorithm, password, salt, iterations, len(key)))
 
 
@@ -251,7 +189,7 @@ def _bcrypt(text: str, password: bytes) -> bool:
 
 def _limit_sha_crypt(text: str) -> None:
     if match := re.match(r"\$[56]\$rounds=([0-9]+)\$", text):
-        _limit_iterations(int(match[1][:12]))
+        limit_iterations(int(match[1][:12]))
 
 
 def _limit_yescrypt(text: str) -> None:
@@ -288,78 +226,16 @@ def _yescrypt_number(text: str, least: int) -> tuple[int, str]:
     return value, text[count:]
 
 
-def _auth_password(data: bytes, password: bytes) -> bool:
-    """scheme "$" authInfo "$" authValue (RFC 3112), of which SCRAM's are known (RFC 5803)."""
-    match = _RFC5803.fullmatch(data)
-    if match is None:
+def _scram(stored: bytes, password: bytes) -> bool:
+    verifier = scram.ScramVerifier.read(stored)
+    if verifier is None:
         raise Unusable("the value of authPassword is not one of SCRAM")
-    algorithm = "sha" + match[1].decode("ascii").removeprefix("SCRAM-SHA-")
-    return _scram_matches(algorithm, _number(match[2]), _unb64(match[3]), _unb64(match[4]), _unb64(match[5]), password)
-
-
-def _scram(algorithm: str) -> Callable[[bytes, bytes], bool]:
-    def check_scram(data: bytes, password: bytes) -> bool:
-        pieces = data.split(b",")
-        if len(pieces) != 4:
-            raise Unusable("SCRAM data is not iterations,salt,stored key,server key")
-        salt, stored, server = (_unb64(piece) for piece in pieces[1:])
-        return _scram_matches(algorithm, _number(pieces[0]), salt, stored, server, password)
-
-    return check_scram
-
-
-def _scram_matches(algorithm: str, iterations: int, salt: bytes, stored: bytes, server: bytes, password: bytes) -> bool:
-    _limit_iterations(iterations)
-    if len(stored) != hashlib.new(algorithm).digest_size or len(server) != len(stored) or not salt:
-        raise Unusable("the SCRAM keys have the wrong length")
-    return any(
-        hmac.compare_digest(stored, _scram_keys(algorithm, form, salt, iterations)[0]) for form in _forms(password)
-    )
-
-
-def _forms(password: bytes) -> list[bytes]:
-    """The octets that a verifier may have been made of: prepared (RFC 5802), or, by others, as they came."""
-    try:
-        prepared = saslprep(password.decode("utf-8")).encode("utf-8")
-    except ValueError:
-        return [password]
-    return [password] if prepared in (password, b"") else [prepared, password]
-
-
-def _scram_keys(algorithm: str, password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """StoredKey and ServerKey (RFC 5802 section 3)."""
-    salted = hashlib.pbkdf2_hmac(algorithm, password, salt, iterations)
-    client = hmac.digest(salted, b"Client Key", algorithm)
-    return hashlib.new(algorithm, client).digest(), hmac.digest(salted, b"Server Key", algorithm)
-
-
-def _limit_iterations(iterations: int, blocks: int = 1) -> None:
-    if iterations < 1 or iterations * blocks > MOST_ITERATIONS:
-        raise Unusable(f"{iterations * blocks} iterations are more than allowed, or none")
-
-
-def _number(text: bytes) -> int:
-    if not re.fullmatch(rb"[0-9]{1,12}", text.strip()):
-        raise Unusable("the number of iterations cannot be read")
-    return int(text)
-
-
-def _unb64(data: bytes) -> bytes:
-    """Base64 in its usual form, or with "." for "+" and without padding."""
-    text = data.strip().replace(b".", b"+").rstrip(b"=")
-    try:
-        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        raise Unusable("the data is not base64") from None
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return verifier.fits(password)
 
 
 # Schemes in capitals. The second line of each group: the names that other programs use for the same form.
 _SCHEMES: dict[str, Callable[[bytes, bytes], bool]] = {
-    "AUTHPASSWORD": _auth_password,
+    "SCRAM": _scram,
     "CLEAR": _clear,
     "CLEARTEXT": _clear,
     "PLAIN": _clear,
@@ -383,9 +259,6 @@ _SCHEMES: dict[str, Callable[[bytes, bytes], bool]] = {
     "SHA256-CRYPT": _crypt,
     "SHA512-CRYPT": _crypt,
     "BLF-CRYPT": _crypt,
-    "SCRAM-SHA-1": _scram("sha1"),
-    "SCRAM-SHA-256": _scram("sha256"),
-    "SCRAM-SHA-512": _scram("sha512"),
 }
 
 # What takes microseconds, and clear text.

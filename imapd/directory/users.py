@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from imapd.directory import dn as names
-from imapd.directory import ldif, passwords
+from imapd.directory import ldif, scram
 from imapd.directory.chain import LONGEST_PASSWORD
 from imapd.directory.ldif import LdifError
 from imapd.directory.ldifdirectory import People
@@ -57,7 +57,7 @@ class NewUser:
     base: str | None = None
 
 
-def add(path: str, user: NewUser, iterations: int = passwords.SCRAM_ITERATIONS) -> str:
+def add(path: str, user: NewUser, iterations: int = scram.ITERATIONS) -> str:
     """Add somebody to a file, which is made if it is not there; the DN of the new entry."""
     _check_new(user)
     verifier = _verifier(user.password, iterations)
@@ -70,7 +70,7 @@ def add(path: str, user: NewUser, iterations: int = passwords.SCRAM_ITERATIONS) 
     return _edit(path, change, create=True)
 
 
-def passwd(path: str, name: str, password: str, iterations: int = passwords.SCRAM_ITERATIONS) -> str:
+def passwd(path: str, name: str, password: str, iterations: int = scram.ITERATIONS) -> str:
     """Give somebody a new password, which replaces all others; the DN of the entry."""
     verifier = _verifier(password, iterations)
 
@@ -122,7 +122,7 @@ def _verifier(password: str, iterations: int) -> bytes:
     if len(password.encode("utf-8", "surrogatepass")) > LONGEST_PASSWORD:
         raise UserError(f"the password is longer than {LONGEST_PASSWORD} octets")
     try:
-        return passwords.scram_verifier(password, iterations).encode("ascii")
+        return scram.ScramVerifier.make(password, iterations).written().encode("ascii")
     except ValueError as error:
         raise UserError(f"this cannot be a password: {error}") from None
 

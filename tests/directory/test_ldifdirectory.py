@@ -10,7 +10,7 @@ import pytest
 from imapd.directory.chain import Ambiguous
 from imapd.directory.ldif import LdifError
 from imapd.directory.names import Level, LoginName
-from imapd.directory.passwords import scram_verifier
+from imapd.directory.scram import ScramVerifier
 from imapd.directory.verdict import Verdict
 from tests.directory.conftest import ALICE, BOB
 
@@ -214,7 +214,7 @@ def test_a_file_that_everybody_may_read_works_with_a_warning(open_directory, tmp
 
 
 def test_several_passwords_are_tried_and_hashes_run_in_their_pool(open_directory, people_file, loop):
-    people_file.write_text(f"{ALICE}authPassword: {scram_verifier('second', 10)}\nuserPassword: {{ROT13}}x\nuserPassword: third\n")
+    people_file.write_text(f"{ALICE}authPassword: {ScramVerifier.make('second', 10).written()}\nuserPassword: {{ROT13}}x\nuserPassword: third\n")
     directory = open_directory(people_file)
     alice = directory.find(LoginName.parse("alice"))
     assert directory.verify(alice, b"second") is Verdict.RIGHT and len(loop.hashed) == 1
@@ -232,7 +232,7 @@ def test_a_password_that_cannot_be_used_is_logged_with_the_entry_and_without_sec
 
 
 def test_only_so_many_passwords_are_tried(open_directory, people_file, loop):
-    verifier = scram_verifier("x", 10)
+    verifier = ScramVerifier.make("x", 10).written()
     people_file.write_text(ALICE + f"authPassword: {verifier}\n" * 50)
     directory = open_directory(people_file)
     assert directory.verify(directory.find(LoginName.parse("alice")), b"y") is Verdict.WRONG
@@ -245,7 +245,7 @@ def test_nobody_costs_a_hash(open_directory, people_file, loop):
 
 
 def test_nobody_never_gets_in_even_with_a_password_of_somebody(open_directory, people_file):
-    people_file.write_text(ALICE.replace("userPassword: wonderland", f"authPassword: {scram_verifier('wonderland', 10)}"))
+    people_file.write_text(ALICE.replace("userPassword: wonderland", f"authPassword: {ScramVerifier.make('wonderland', 10).written()}"))
     assert open_directory(people_file).verify(None, b"wonderland") is Verdict.WRONG
 
 

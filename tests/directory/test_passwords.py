@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imapd.directory import passwords
-from imapd.directory.passwords import Unusable, check, scram_verifier, slow, verify
+from imapd.directory import passwords, scram
+from imapd.directory.passwords import Unusable, check, slow, verify
+from imapd.directory.scram import ScramVerifier
 
 PASSWORD = b"wonderland"
 
@@ -93,7 +94,7 @@ def test_scram_prepares_what_was_typed():
 
 def test_a_verifier_that_another_program_made_without_preparing_is_right_too():
     raw = "\u2168".encode()
-    keys = passwords._scram_keys("sha256", raw, b"salt", 1000)
+    keys = scram.keys("sha256", raw, b"salt", 1000)
     stored = "{SCRAM-SHA-256}1000," + ",".join(base64.b64encode(part).decode() for part in (b"salt", *keys))
     assert check(stored.encode(), raw)
 
@@ -101,7 +102,7 @@ def test_a_verifier_that_another_program_made_without_preparing_is_right_too():
 @given(st.text(alphabet=st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=30))
 def test_a_new_verifier_fits_its_password(password):
     try:
-        stored = scram_verifier(password, iterations=2).encode()
+        stored = ScramVerifier.make(password, iterations=2).written().encode()
     except ValueError:
         return
     assert check(stored, password.encode())
@@ -109,15 +110,15 @@ def test_a_new_verifier_fits_its_password(password):
 
 
 def test_a_new_verifier_has_the_form_of_rfc_5803():
-    assert scram_verifier("wonderland", 4096, b"sixteen-byte-slt") == STORED["SCRAM of RFC 5803"]
-    assert scram_verifier("wonderland") != scram_verifier("wonderland")
-    assert "$10000:" in scram_verifier(b"wonderland")
+    assert ScramVerifier.make("wonderland", 4096, b"sixteen-byte-slt").written() == STORED["SCRAM of RFC 5803"]
+    assert ScramVerifier.make("wonderland") != ScramVerifier.make("wonderland")
+    assert "$10000:" in ScramVerifier.make(b"wonderland").written()
 
 
 @pytest.mark.parametrize("password", ["", "\u00ad", "a\0b", "a\nb", "\ud800", "\u0627a"])
 def test_no_verifier_is_made_of_what_cannot_be_typed(password):
     with pytest.raises(ValueError):
-        scram_verifier(password)
+        ScramVerifier.make(password)
 
 
 # RFC 4013 section 3.
@@ -126,13 +127,13 @@ PREPARED = [("I\u00adX", "IX"), ("user", "user"), ("USER", "USER"), ("\u00aa", "
 
 @pytest.mark.parametrize(("text", "prepared"), PREPARED)
 def test_the_examples_of_saslprep(text, prepared):
-    assert passwords.saslprep(text) == prepared
+    assert scram.saslprep(text) == prepared
 
 
 @pytest.mark.parametrize("text", ["\u0007", "\u0627\u0031", "\u0221"])
 def test_saslprep_refuses(text):
     with pytest.raises(ValueError):
-        passwords.saslprep(text)
+        scram.saslprep(text)
 
 
 UNUSABLE = {
