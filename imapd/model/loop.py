@@ -6,7 +6,8 @@ changed files gets an object of this shape handed down when the worker builds th
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from ssl import SSLContext
+from typing import Any, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,21 @@ class Loop(Protocol):
 
     def lock(self) -> AbstractContextManager[object]:
         """A new mutual exclusion between the connections of this process; waiting for it lets others run."""
+
+    def slots(self, count: int) -> AbstractContextManager[object]:
+        """A lock that as many may hold at a time; waiting for it lets others run."""
+
+    def connect(self, host: str, port: int | None, seconds: float) -> Any:
+        """A socket, connected, whose waiting lets others run; port None: the host is the path of a Unix socket.
+
+        seconds is the bound for each of the host's addresses. Raises OSError.
+        """
+
+    def tls_context(self, ca_file: str | None) -> SSLContext:
+        """What wraps such a socket as a TLS client that trusts these authorities, or the system's, and no others.
+
+        The server's name is checked. Raises OSError (ssl.SSLError is one) where the file is not good.
+        """
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> Watching:
         """Ring the bell soon after an entry of one of the directories comes, goes or is renamed, or after the times or

@@ -5,11 +5,16 @@ so that a storm of logins cannot keep an fsync waiting, nor the other way round.
 """
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from ssl import SSLContext
+from typing import cast
 
 import gevent
+import gevent.socket
+import gevent.ssl
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
@@ -79,6 +84,25 @@ class GeventLoop:
     def lock(self) -> AbstractContextManager[object]:
         lock: AbstractContextManager[object] = BoundedSemaphore(1)
         return lock
+
+    def slots(self, count: int) -> AbstractContextManager[object]:
+        slots: AbstractContextManager[object] = BoundedSemaphore(count)
+        return slots
+
+    def connect(self, host: str, port: int | None, seconds: float) -> socket.socket:
+        if port is not None:
+            return cast("socket.socket", gevent.socket.create_connection((host, port), seconds))
+        sock = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(host)
+        except BaseException:
+            sock.close()
+            raise
+        return cast("socket.socket", sock)
+
+    def tls_context(self, ca_file: str | None) -> SSLContext:
+        return cast(SSLContext, gevent.ssl.create_default_context(cafile=ca_file))
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> Watching:
         if self._watch is None:

@@ -1,16 +1,23 @@
 """Makes the standard library's sockets wait in the loop, in a worker, after the fork.
 
-ldap3, which the directories need, waits in plain sockets, and takes `socket` and `ssl` as they are when it is imported.
-Without this a directory that does not answer would stop every connection of the worker. So a worker patches before it
-builds the house, and directory/ldapconn imports ldap3 with the first connection that it opens, and looks whether the
-sockets are patched (`is_patched`).
+Directories get their sockets from the loop (Loop.connect). What libraries open by themselves, to look up a name or to
+fetch a set of keys, would stop every connection of the worker without this.
 
 The master is never patched: a patched socket makes a hub, and a patched look-up of a host a thread, and the workers are
 forked from it. In a worker, too, only waiting is patched. Locks, threads and queues are not: the pools for disk and
 hashes are real threads, whose work needs real locks. Nor are processes and signals, which nothing here waits for.
 """
 
+# By the time of the patch the privileges are gone, and maybe the right to read the modules: what gevent would import
+# then is imported now.
+import importlib.metadata  # noqa: F401
+
 import gevent.monkey
+import gevent.resolver.thread
+import gevent.select
+import gevent.socket
+import gevent.ssl
+import gevent.time  # noqa: F401
 
 
 def patch() -> None:

@@ -6,6 +6,8 @@ wants to know stands in lists: `sleeps`, `offloaded` and `hashed` (the callables
 itself, with ring()). `breaths` counts; `on_breathe`, if set, is called at each breath.
 """
 
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -104,6 +106,20 @@ class PlainLoop:
     def lock(self) -> AbstractContextManager[object]:
         # Not an RLock: a room that takes its own lock twice would hang under the real loop as well.
         return threading.Lock()
+
+    def slots(self, count: int) -> AbstractContextManager[object]:
+        return threading.BoundedSemaphore(count)
+
+    def connect(self, host: str, port: int | None, seconds: float) -> socket.socket:
+        if port is not None:
+            return socket.create_connection((host, port), seconds)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(seconds)
+        sock.connect(host)
+        return sock
+
+    def tls_context(self, ca_file: str | None) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=ca_file)
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> PlainWatching:
         watching = PlainWatching(directories, bell)
