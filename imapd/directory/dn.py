@@ -55,6 +55,31 @@ def parent(name: str) -> str:
     return ",".join(_split(name, ",")[1:]).strip()
 
 
+def slashed(name: str) -> str:
+    """A name as Domino writes it, CN=Jo Doe/OU=West/O=Acme; the name itself where it is none."""
+    try:
+        rdns = parse(name)
+    except ValueError:
+        return name
+    return "/".join("+".join(f"{kind.upper()}={value}" for kind, value in rdn) for rdn in rdns)
+
+
+def abbreviated(name: str) -> str:
+    """The same without the types, Jo Doe/West/Acme; whatever way the name was written."""
+    try:
+        rdns = parse(name if "," in name or "/" not in name else name.replace("/", ","))
+    except ValueError:
+        return name
+    return "/".join("+".join(value for _, value in rdn) for rdn in rdns)
+
+
+def is_below(name: str, base: str) -> bool:
+    """Whether a name is the base, or somewhere below it; part by part, for a value may look like the end of a name."""
+    wanted = [key_of((rdn,)) for rdn in parse(base)]
+    found = [key_of((rdn,)) for rdn in parse(name)]
+    return len(found) >= len(wanted) and found[len(found) - len(wanted) :] == wanted
+
+
 def escape(value: str) -> str:
     """A value as it stands in a name (RFC 4514 section 2.4); control characters as pairs of hex digits."""
     written = value if value.isalnum() else "".join(_escaped(char) for char in value)
