@@ -83,16 +83,17 @@ class Authority:
         serial: int | None = None,
         days: int = 7,
         purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+        hosts: tuple[str, ...] = (),
     ) -> Issued:
-        """A person's certificate; of negative days one that has expired."""
+        """A person's certificate, or with hosts (names or IP addresses) a server's; of negative days an expired one."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme"), x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
         )
         builder = self._builder(subject, key, serial, days)
-        if emails:
-            names = x509.SubjectAlternativeName([x509.RFC822Name(email) for email in emails])
-            builder = builder.add_extension(names, critical=False)
+        names = [x509.RFC822Name(email) for email in emails] + [_host_name(host) for host in hosts]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         return Issued(builder.sign(self._key, hashes.SHA256()), key)
 
@@ -119,3 +120,10 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(days=30))
             .not_valid_after(now + datetime.timedelta(days=days))
         )
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
