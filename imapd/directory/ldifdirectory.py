@@ -9,6 +9,7 @@ Promises:
 3. Nobody shares a login value that has to be unique (uid and mail, unless mapped otherwise), a DN or a unique id with
    somebody else: such a file is not taken. Names that people share in life (cn, sn) are ambiguous when they are typed.
 4. Look-ups ignore case and superfluous spaces, as LDAP does, and cost a few dictionary reads.
+5. Groups in the file count as they do in LDAP. A name in memberUid means somebody of this file only.
 """
 
 import logging
@@ -18,19 +19,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imapd.directory import dn as names
-from imapd.directory import ldif, passwords
-from imapd.directory.interface import Ambiguous
+from imapd.directory import ldif, scram
+from imapd.directory.certificate import ClientCertificate
+from imapd.directory.groups import Groups
+from imapd.directory.interface import Ambiguous, ReplicaState
 from imapd.directory.ldif import LdifError
 from imapd.directory.names import Level, LoginName, Scope
 from imapd.directory.person import AttributeMap, Person
+from imapd.directory.stored import StoredPasswords
 from imapd.directory.trace import SILENT, Trace
 from imapd.directory.verdict import Verdict
 from imapd.model.loop import Loop
 
 log = logging.getLogger("imapd.directory")
-
-# A person with more stored passwords than this is an attempt to make one login expensive.
-MOST_PASSWORDS = 10
 
 # A file that does not end with a line's end is taken for half written while it is younger than this.
 _SETTLED = 2.0
@@ -57,10 +58,13 @@ class _Stamp(NamedTuple):
 
 @dataclass(slots=True)
 class People:
-    """The persons of one file, by their names."""
+    """The persons of one file, by their names, ids and certificates, and its groups."""
 
     by_dn: dict[str, Person] = field(default_factory=dict)
+    by_uid: dict[str, Person] = field(default_factory=dict)
     by_value: dict[str, dict[str, list[Person]]] = field(default_factory=dict)
+    by_certificate: dict[bytes, list[Person]] = field(default_factory=dict)
+    groups: Groups = field(default_factory=Groups)
 
     @classmethod
     def read(cls, data: bytes, path: str, directory: str, attribute_map: AttributeMap, level: Level) -> "People":
@@ -70,6 +74,7 @@ class People:
         for entry in ldif.read(data, path):
             attributes = entry.attributes()
             _claim(taken, "dn", names.key(entry.dn), entry, path)
+            people.groups.add(entry.dn, attributes, attribute_map)
             if not attribute_map.is_person(attributes):
                 continue
             person = attribute_map.person(directory, entry.dn, attributes)
@@ -81,6 +86,9 @@ class People:
 
     def _add(self, person: Person, values: Iterator[tuple[str, str]]) -> None:
         self.by_dn[names.key(person.dn)] = person
+        self.by_uid[person.uid] = person
+        for certificate in set(person.certificates):
+            self.by_certificate.setdefault(certificate, []).append(person)
         for attribute, key in values:
             self.by_value.setdefault(attribute, {}).setdefault(key, []).append(person)
 
@@ -132,31 +140,45 @@ class LdifDirectory:
         self._loading = False
         self._complaint: str | None = None
         self._warned_mode: int | None = None
-        self._dummy = passwords.dummy_verifier()
+        self._passwords = StoredPasswords(name, loop)
         self._stamp: _Stamp | None = None
         data, status = _read_file(path)
         self._take(self._understand(data), status)
 
-    def find(self, name: LoginName) -> Person | Ambiguous | None:
+    def find(self, name: LoginName, trace: Trace = SILENT) -> Person | Ambiguous | None:
         """The person with this name in the file as it is now."""
         self._refresh()
-        found = self._people.matching(name, self._level)
-        if len(found) > 1:
-            return Ambiguous(tuple(person.dn for person in found))
-        return found[0] if found else None
+        return self._only(self._people.matching(name, self._level), trace)
+
+    def find_certificate(self, certificate: ClientCertificate, trace: Trace = SILENT) -> Person | Ambiguous | None:
+        """The person whose entry holds this certificate."""
+        self._refresh()
+        return self._only(self._people.by_certificate.get(certificate.der, []), trace)
 
     def verify(self, person: Person | None, password: bytes, trace: Trace = SILENT) -> Verdict:
         """Whether the password is one of the person's."""
-        if not password:
-            return Verdict.WRONG
-        if person is None:
-            self._matches(self._dummy, password, "nobody")
-            return Verdict.WRONG
-        if len(person.passwords) > MOST_PASSWORDS:
-            log.warning("%r has %d passwords; %d are tried", person.dn, len(person.passwords), MOST_PASSWORDS)
-        right = any(self._matches(stored, password, person.dn) for stored in person.passwords[:MOST_PASSWORDS])
+        right = self._passwords.fits(person, password)
         trace("%s: the password is %s", self.name, "right" if right else "wrong")
         return Verdict.RIGHT if right else Verdict.WRONG
+
+    def scram(self, person: Person) -> scram.ScramVerifier | None:
+        """The first of the person's passwords that is a verifier."""
+        return scram.among(person.passwords)
+
+    def member(self, person: Person, group: str, trace: Trace = SILENT) -> bool:
+        """Whether the person is in a group of the file."""
+        self._refresh()
+        short_name = person.short_name if person.directory == self.name else None
+        return self._people.groups.has(group, person.dn, short_name)
+
+    def again(self, person: Person) -> Person | None:
+        """The same entry in the file as it is now."""
+        self._refresh()
+        return self._people.by_uid.get(person.uid)
+
+    def status(self) -> tuple[ReplicaState, ...]:
+        """The file, which is always there: what was read once stays."""
+        return (ReplicaState(self._path, up=True, remark=self._complaint or f"{len(self._people)} people"),)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -164,14 +186,11 @@ class LdifDirectory:
     def __len__(self) -> int:
         return len(self._people)
 
-    def _matches(self, stored: bytes, password: bytes, dn: str) -> bool:
-        try:
-            if passwords.slow(stored):
-                return self._loop.offload_hash(passwords.check, stored, password)
-            return passwords.check(stored, password)
-        except passwords.Unusable as reason:
-            log.warning("a password of %r in directory %s cannot be used: %s", dn, self.name, reason)
-            return False
+    def _only(self, found: list[Person], trace: Trace) -> Person | Ambiguous | None:
+        trace("%s: %s", self.name, " and ".join(person.dn for person in found) or "nobody")
+        if len(found) > 1:
+            return Ambiguous(tuple(person.dn for person in found), tuple(found))
+        return found[0] if found else None
 
     def _refresh(self) -> None:
         """Read the file again if it is another one than the last that was looked at."""
@@ -212,9 +231,7 @@ class LdifDirectory:
         self._people = people
         self._complaint = None
         self._warn_of_mode(people, status.st_mode)
-        # Nobody costs what most of the others do.
-        slow = (stored for person in people for stored in person.passwords if passwords.slow(stored))
-        self._dummy = next(slow, self._dummy)
+        any(self._passwords.resemble(person) for person in people)
 
     def _trusted(self, stamp: _Stamp) -> _Stamp | None:
         """The stamp to compare with next time; None has the file read again."""

@@ -8,6 +8,7 @@ A directory's Scope says which names it may answer for. The primary directory an
 answers for its own mail domains and naming rules only, so that it cannot take the names of a primary that is down.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -37,8 +38,9 @@ class Kind(Enum):
 class LoginName:
     """A name as it was typed, understood.
 
-    key: the form in which it is looked up. attribute: "uid" or "cn" where the name was limited to it. domain: of an
-    address. dn_key: the key of the whole DN where the name is one; abbreviated: it was written without types.
+    key: the form in which it is compared. attribute: "uid" or "cn" where the name was limited to it. domain: of an
+    address. dn_key: the key of the whole DN where the name is one; abbreviated: it was written without types. rdn: the
+    leaf of that DN, as it reads.
     """
 
     text: str
@@ -48,20 +50,28 @@ class LoginName:
     domain: str | None = None
     dn_key: str | None = None
     abbreviated: bool = False
+    rdn: dn.Rdn = ()
+
+    @property
+    def value(self) -> str:
+        """What a server is asked for: the key in the case of the typed name, since a server has its own way to fold
+        case ("Straße" is not "strasse" for all)."""
+        value = " ".join(unicodedata.normalize("NFKC", self.text).split())
+        return value.partition("=")[2].strip() if self.attribute else value
 
     @classmethod
     def parse(cls, text: str) -> "LoginName":
         """Understand a name; ValueError, with a reason for the log, for what cannot be one."""
         _refuse_garbage(text)
-        if (name := _distinguished(text)) is not None:
-            return cls(text, Kind.HIERARCHICAL, dn.text_key(text), dn_key=name)
+        if (rdns := _distinguished(text)) is not None:
+            return cls(text, Kind.HIERARCHICAL, dn.text_key(text), dn_key=dn.key_of(rdns), rdn=rdns[0])
         attribute, key = _attribute_prefix(dn.text_key(text))
         if not key:
             raise ValueError("the name is empty")
         if "@" in key:
             return cls(text, Kind.ADDRESS, key, attribute, domain=key.rpartition("@")[2])
-        if attribute is None and (name := _abbreviated(text)) is not None:
-            return cls(text, Kind.HIERARCHICAL, key, dn_key=name, abbreviated=True)
+        if attribute is None and (rdns := _abbreviated(text)) is not None:
+            return cls(text, Kind.HIERARCHICAL, key, dn_key=dn.key_of(rdns), abbreviated=True, rdn=rdns[0])
         return cls(text, Kind.FLAT, key, attribute)
 
 
@@ -76,8 +86,8 @@ def _refuse_garbage(text: str) -> None:
         raise ValueError("the name is a bare *")
 
 
-def _distinguished(text: str) -> str | None:
-    """The key of a DN written with types, by commas or, as Domino writes it, by slashes."""
+def _distinguished(text: str) -> tuple[dn.Rdn, ...] | None:
+    """The parts of a DN written with types, by commas or, as Domino writes it, by slashes."""
     for separator in (",", "/"):
         if separator in text and "=" in text:
             parts = text if separator == "," else ",".join(text.split("/"))
@@ -86,7 +96,7 @@ def _distinguished(text: str) -> str | None:
             except ValueError:
                 continue
             if len(rdns) > 1:
-                return dn.key_of(rdns)
+                return rdns
     return None
 
 
@@ -97,13 +107,13 @@ def _attribute_prefix(key: str) -> tuple[str | None, str]:
     return None, key
 
 
-def _abbreviated(text: str) -> str | None:
-    """`A/B/C` as the key of cn=A,ou=B,o=C."""
+def _abbreviated(text: str) -> tuple[dn.Rdn, ...] | None:
+    """`A/B/C` as the parts of cn=A,ou=B,o=C."""
     levels = [level.strip() for level in text.split("/")]
     if len(levels) < 2 or not all(levels):
         return None
     kinds = ["cn", *["ou"] * (len(levels) - 2), "o"]
-    return dn.key_of(tuple(((kind, level),) for kind, level in zip(kinds, levels, strict=True)))
+    return tuple(((kind, level),) for kind, level in zip(kinds, levels, strict=True))
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,9 @@ def test_an_abbreviated_name_is_one_of_the_more_variations(open_directory, tmp_p
 def test_names_that_people_share_are_ambiguous(open_directory, people_file):
     people_file.write_text(ALICE + "\n" + BOB.replace("Bob Stone", "Alice Martin"))
     found = open_directory(people_file).find(LoginName.parse("alice martin"))
-    assert found == Ambiguous(
-        ("uid=alice,ou=people,dc=example,dc=org", "uid=bob,ou=people,dc=example,dc=org"),
-    )
+    assert isinstance(found, Ambiguous)
+    assert found.dns == ("uid=alice,ou=people,dc=example,dc=org", "uid=bob,ou=people,dc=example,dc=org")
+    assert [person.short_name for person in found.persons] == ["alice", "bob"]
 
 
 def test_somebodys_common_name_may_not_take_anothers_uid(open_directory, people_file):
