@@ -1,0 +1,183 @@
+"""Guessing: how many wrong passwords there may be before nobody is asked any more, and where.
+
+Failures are counted for an entry, whatever name was typed, and for the client's network. So a stranger elsewhere
+cannot lock somebody out of where he is; only very many failures from everywhere lock everywhere.
+
+1. A directory hears a few wrong passwords at once, and later ones rarely: its own lockout is not set off from here.
+   This holds whether or not locking is switched on.
+2. The same wrong password counts once, however often it comes: it is a telephone that has not been told of the new one.
+   It is asked about ever more rarely.
+3. A network from which many different passwords fail waits, ever longer, before any directory is asked.
+4. What a lock does to an answer is nothing: its words and its time are those of a wrong password.
+
+Where the file of failures cannot be used (a full disk), the process goes on counting by itself and says so.
+"""
+
+import hashlib
+import ipaddress
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from imapd.directory.authcache import Expiring
+from imapd.directory.person import Person
+from imapd.directory.tries import TROUBLE, Answer, Entry, Rules, TriesFile
+from imapd.model.loop import Loop
+
+log = logging.getLogger("imapd.directory")
+
+Result = TypeVar("Result")
+
+FILE = "lockout.sqlite"
+
+# How long somebody waits while passwords for the same entry are being asked about, and how often he looks.
+_PATIENCE = 8.0
+_LOOK_AGAIN = 0.1
+
+# Failures of one network that cost nobody anything, and how the wait before a directory grows with the others. A
+# company behind one address has some at any time.
+_CALM = 10
+_LONGEST_WAIT = 8.0
+
+# The file is swept that often; a row is of a failure, and few are needed after a day.
+_SWEEP = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A password that may be asked about; lockout.end() is told what came of it."""
+
+    person: Person
+    network: str | None
+    digest: bytes = field(repr=False)
+
+
+class Lockout:
+    """Counts failures, in a file that all workers share (or, path None, for this process alone).
+
+    secret: the same for all workers, new for each run; it keys the digests of passwords.
+    """
+
+    def __init__(
+        self, loop: Loop, rules: Rules, path: str | None = None, exempt: Sequence[str] = (), secret: bytes = b""
+    ) -> None:
+        self._loop = loop
+        self._rules = rules
+        self._secret = secret
+        self._exempt = [ipaddress.ip_network(network, strict=False) for network in exempt]
+        self._networks: Expiring[str, int] = Expiring(loop, rules.tries_interval)
+        self._lock = loop.lock()
+        self._swept = loop.monotonic()
+        self._file = self._open(path)
+
+    def network(self, peer: str) -> str | None:
+        """What a client's address counts as; None where nothing is counted."""
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return peer[:64]  # not from the Internet
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if any(address in network for network in self._exempt):
+            return None
+        # A customer has a whole /64 to call from; under IPv4 an address may be a whole company, and no more.
+        return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+    def wait(self, peer: str) -> float:
+        """How long a client has to wait before a directory is asked for it."""
+        network = self.network(peer)
+        failures = self._networks.get(network) or 0 if network is not None else 0
+        return 0.0 if failures <= _CALM else min(0.25 * 2.0 ** min((failures - _CALM) / 5, 10), _LONGEST_WAIT)
+
+    def failed(self, peer: str) -> None:
+        """Somebody from there did not get in, with a name or a password that had not been tried before."""
+        if (network := self.network(peer)) is not None:
+            self._networks.put(network, (self._networks.get(network) or 0) + 1)
+
+    def locked(self, person: Person, peer: str) -> bool:
+        """Whether the person is locked for that client."""
+        network = self.network(peer)
+        if network is None or not self._rules.enforce:
+            return False
+        return self._do(lambda file: file.locked(person.identity, network, self._loop.time()))
+
+    def begin(self, person: Person, password: bytes, peer: str) -> Try | str:
+        """May this password be asked about? A Try, or why not, for the log."""
+        network = self.network(peer)
+        digest = hashlib.blake2b(
+            person.identity.encode() + b"\0" + password, key=self._secret, digest_size=8, person=b"imapd try"
+        ).digest()
+        if network is None:
+            return Try(person, None, digest)
+        if self._loop.monotonic() - self._swept > _SWEEP:
+            self._swept = self._loop.monotonic()
+            self.purge()
+        key = (person.identity, person.dn, network, digest)
+        until = self._loop.monotonic() + _PATIENCE
+        rest = _LOOK_AGAIN
+        while True:
+            ruling = self._do(lambda file: file.begin(*key, self._loop.time()))
+            if ruling.answer is not Answer.LATER or self._loop.monotonic() + rest > until:
+                break
+            self._loop.sleep(rest)
+            rest = min(rest * 2, 1.0)
+        if ruling.fresh and ruling.answer is Answer.PAUSED:
+            self.failed(peer)
+        if ruling.locks:
+            self._tell_of_lock(person, network)
+        return Try(person, network, digest) if ruling.answer is Answer.ASK else _REASONS[ruling.answer]
+
+    def end(self, tried: Try, right: bool | None) -> None:
+        """What a directory said of a password: right, wrong, or (None) neither."""
+        network = tried.network
+        if network is None:
+            return
+        person = tried.person
+        key = (person.identity, person.dn, network, tried.digest)
+        if self._do(lambda file: file.end(*key, right, self._loop.time())):
+            self._tell_of_lock(person, network)
+
+    def entries(self) -> list[Entry]:
+        """The locks and the failures that count, for the administrator."""
+        return self._do(lambda file: file.entries(self._loop.time()))
+
+    def unlock(self, name: str, network: str | None = None) -> int:
+        """Forget what there is about a person, by identity or DN; tells how many rows that were."""
+        return self._do(lambda file: file.unlock(name, network))
+
+    def purge(self) -> int:
+        """Forget what does not count any more; tells how many rows that were."""
+        return self._do(lambda file: file.purge(self._loop.time()))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _tell_of_lock(self, person: Person, network: str) -> None:
+        how_long = f"for {self._rules.expiration:.0f} s" if self._rules.expiration else "until it is unlocked"
+        log.warning("%r in %s is locked %s: too many failures from %s", person.dn, person.directory, how_long, network)
+
+    def _open(self, path: str | None) -> TriesFile:
+        try:
+            return TriesFile(path, self._rules)
+        except TROUBLE as error:
+            log.error("%s cannot be used: %s; failed logins are counted for each worker alone", path, error)
+            return TriesFile(None, self._rules)
+
+    def _do(self, deed: Callable[[TriesFile], Result]) -> Result:
+        with self._lock:
+            try:
+                return self._loop.offload(deed, self._file)
+            except TROUBLE as error:
+                log.error("the file of failed logins fails: %s; they are counted for each worker alone", error)
+                self._file = TriesFile(None, self._rules)
+                return self._loop.offload(deed, self._file)
+
+
+_REASONS = {
+    Answer.LOCKED: "locked: too many failures before",
+    Answer.PAUSED: "not asked: too many wrong passwords before, and too soon",
+    Answer.REPEATED: "not asked: the same wrong password again",
+    Answer.LATER: "not asked: too many passwords at the same time",
+}
