@@ -27,8 +27,12 @@ setup(
         "gevent>=24.2,<27",  # one greenlet a connection: the whole of server/
         "pyOpenSSL>=24.1,<27",  # TLS on the file descriptor; the standard ssl module has no channel binding for TLS 1.3
         "cryptography>=42,<50",  # pyOpenSSL's ground; makes the self-signed certificate of `imapd demo`
+        "PyJWT>=2.10,<3",  # tokens of OAUTHBEARER and XOAUTH2
         "configobj>=5.0.8,<6",  # the ini dialect of the configuration: nested sections, lists, quotes
         "inotify_simple>=1.3.5,<3",  # mail delivered by other programs is noticed within milliseconds
+        "ldap3==2.9.1",  # LDAP directories; the last release, kept in directory/ldapwire.py
+        "pyasn1>=0.5,<0.7",  # ldap3's ground
+        "dnspython>=2.6,<3",  # directories whose servers DNS names: ldap+srv://
         "argon2-cffi>=23.1,<26",  # {ARGON2} passwords
         "bcrypt>=4,<6",  # {CRYPT}$2b$ passwords
         "crypt-r>=3.13.1,<4",  # {CRYPT} passwords of the system's libcrypt; the standard module is gone since 3.13

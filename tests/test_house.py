@@ -28,11 +28,14 @@ HOMES = {
     "OpenSSL": "server/tls.py",
     "cryptography": "demo.py directory/certificate.py",
     "configobj": "config.py",
+    "jwt": "directory/tokens.py",
     "sqlite3": "mailstore/index.py mailstore/descriptions.py directory/tries.py",
     "argon2": "directory/passwords.py",
     "bcrypt": "directory/passwords.py",
     "crypt_r": "directory/passwords.py",
     "greenlet": "server",
+    "ldap3": "directory/ldapwire.py",
+    "dns": "directory/srv.py",
 }
 
 # Rooms that are pure: bytes in, values out. No clock, no files, no processes.
