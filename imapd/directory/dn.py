@@ -80,6 +80,14 @@ def is_below(name: str, base: str) -> bool:
     return len(found) >= len(wanted) and found[len(found) - len(wanted) :] == wanted
 
 
+def organization(name: str) -> str:
+    """What is left of a name without the units and other names at its leaf: the o=, dc= or c= that it belongs to."""
+    pieces = _split(name, ",")
+    kinds = [{kind for kind, _ in rdn} for rdn in parse(name)]
+    start = next((at for at, found in enumerate(kinds) if found & {"o", "dc", "c"}), 0)
+    return ",".join(pieces[start:]).strip()
+
+
 def escape(value: str) -> str:
     """A value as it stands in a name (RFC 4514 section 2.4); control characters as pairs of hex digits."""
     written = value if value.isalnum() else "".join(_escaped(char) for char in value)
