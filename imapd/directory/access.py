@@ -25,6 +25,7 @@ from imapd.directory.interface import Directory
 from imapd.directory.names import Kind, LoginName
 from imapd.directory.person import Person
 from imapd.directory.trace import SILENT, Trace
+from imapd.model.errors import Unreachable
 from imapd.model.loop import Loop
 
 # How long it is remembered whether somebody is in a group.
@@ -83,25 +84,41 @@ def read_list(texts: Sequence[str]) -> tuple[Pattern, ...]:
 
 
 class Groups:
-    """Who is in which group, as the directories that are trusted for groups say."""
+    """Who is in which group, as the directories that are trusted for groups say.
 
-    def __init__(self, directories: Sequence[Directory], loop: Loop, lifetime: float = MEMBERSHIP) -> None:
+    stale: how long the last answer still counts where a directory gives none; as long as a login is remembered, or
+    remembering it would be of no use.
+    """
+
+    def __init__(
+        self, directories: Sequence[Directory], loop: Loop, lifetime: float = MEMBERSHIP, stale: float = 0.0
+    ) -> None:
         trusted = [directory for directory in directories if "groups" in directory.scope.trusted_for]
         self._directories = trusted or list(directories[:1])
         self._known: Expiring[tuple[str, str], bool] = Expiring(loop, lifetime)
+        self._last: Expiring[tuple[str, str], bool] = Expiring(loop, stale)
 
     def member(self, person: Person, group: str, fresh: bool = False, trace: Trace = SILENT) -> bool:
         """Whether the person is in the group with this DN. fresh: as it is now. Raises Unreachable."""
         key = (person.identity, group)
         known = None if fresh else self._known.get(key)
-        if known is None:
-            known = any(directory.member(person, group, trace) for directory in self._directories)
-            self._known.put(key, known)
-        return known
+        if known is not None:
+            return known
+        try:
+            now = any(directory.member(person, group, trace) for directory in self._directories)
+        except Unreachable:
+            last = None if fresh else self._last.get(key)
+            if last is None:
+                raise
+            return last
+        self._known.put(key, now)
+        self._last.put(key, now)
+        return now
 
     def flush(self) -> None:
         """Ask anew."""
         self._known.flush()
+        self._last.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +144,19 @@ class AccessList:
 
 
 class Access:
-    """The lists of the whole service, and those of single listeners: who comes in has to pass both."""
+    """The lists that are in force, by listener: who comes in by it has to pass each of its lists."""
 
-    def __init__(self, everywhere: Sequence[AccessList] = (), by_listener: Mapping[str, AccessList] | None = None):
-        self._everywhere = tuple(everywhere)
-        self._by_listener = dict(by_listener or {})
+    def __init__(self, lists: Mapping[str, Sequence[AccessList]] | None = None) -> None:
+        self._lists = dict(lists or {})
 
     def refusal(
         self, person: Person, listener: str, groups: Groups, fresh: bool = False, trace: Trace = SILENT
     ) -> str | None:
         """Why the person may not come in by that listener, or None. Raises Unreachable."""
-        for one in (*self._everywhere, self._by_listener.get(listener)):
-            if one is not None and (reason := one.refusal(person, groups, fresh, trace)) is not None:
+        if listener not in self._lists:
+            trace("access lists: none is in force here")
+        for one in self._lists.get(listener, ()):
+            if (reason := one.refusal(person, groups, fresh, trace)) is not None:
                 return reason
         return None
 

@@ -16,7 +16,7 @@ Where the file of failures cannot be used (a full disk), the process goes on cou
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ log = logging.getLogger("imapd.directory")
 Result = TypeVar("Result")
 
 FILE = "lockout.sqlite"
+LOCKED = "locked: too many failures before"
 
 # How long somebody waits while passwords for the same entry are being asked about, and how often he looks.
 _PATIENCE = 8.0
@@ -51,6 +52,7 @@ class Try:
     person: Person
     network: str | None
     digest: bytes = field(repr=False)
+    fresh: bool = False
 
 
 class Lockout:
@@ -67,6 +69,7 @@ class Lockout:
         self._secret = secret
         self._exempt = [ipaddress.ip_network(network, strict=False) for network in exempt]
         self._networks: Expiring[str, int] = Expiring(loop, rules.tries_interval)
+        self._seen: Expiring[Hashable, bool] = Expiring(loop, rules.tries_interval)
         self._lock = loop.lock()
         self._swept = loop.monotonic()
         self._file = self._open(path)
@@ -90,10 +93,13 @@ class Lockout:
         failures = self._networks.get(network) or 0 if network is not None else 0
         return 0.0 if failures <= _CALM else min(0.25 * 2.0 ** min((failures - _CALM) / 5, 10), _LONGEST_WAIT)
 
-    def failed(self, peer: str) -> None:
-        """Somebody from there did not get in, with a name or a password that had not been tried before."""
-        if (network := self.network(peer)) is not None:
-            self._networks.put(network, (self._networks.get(network) or 0) + 1)
+    def failed(self, peer: str, what: Hashable) -> None:
+        """Somebody from there did not get in by this name. The same again does not count again."""
+        network = self.network(peer)
+        if network is None or self._seen.get((network, what)):
+            return
+        self._seen.put((network, what), True)
+        self._count(network)
 
     def locked(self, person: Person, peer: str) -> bool:
         """Whether the person is locked for that client."""
@@ -122,17 +128,19 @@ class Lockout:
                 break
             self._loop.sleep(rest)
             rest = min(rest * 2, 1.0)
-        if ruling.fresh and ruling.answer is Answer.PAUSED:
-            self.failed(peer)
+        if ruling.fresh:
+            self._count(network)  # as failed, until it is known to be right
         if ruling.locks:
             self._tell_of_lock(person, network)
-        return Try(person, network, digest) if ruling.answer is Answer.ASK else _REASONS[ruling.answer]
+        return Try(person, network, digest, ruling.fresh) if ruling.answer is Answer.ASK else _REASONS[ruling.answer]
 
     def end(self, tried: Try, right: bool | None) -> None:
         """What a directory said of a password: right, wrong, or (None) neither."""
         network = tried.network
         if network is None:
             return
+        if right is not False and tried.fresh:
+            self._count(network, -1)
         person = tried.person
         key = (person.identity, person.dn, network, tried.digest)
         if self._do(lambda file: file.end(*key, right, self._loop.time())):
@@ -153,6 +161,9 @@ class Lockout:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _count(self, network: str, failures: int = 1) -> None:
+        self._networks.put(network, max(0, (self._networks.get(network) or 0) + failures))
 
     def _tell_of_lock(self, person: Person, network: str) -> None:
         how_long = f"for {self._rules.expiration:.0f} s" if self._rules.expiration else "until it is unlocked"
@@ -176,7 +187,7 @@ class Lockout:
 
 
 _REASONS = {
-    Answer.LOCKED: "locked: too many failures before",
+    Answer.LOCKED: LOCKED,
     Answer.PAUSED: "not asked: too many wrong passwords before, and too soon",
     Answer.REPEATED: "not asked: the same wrong password again",
     Answer.LATER: "not asked: too many passwords at the same time",

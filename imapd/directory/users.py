@@ -23,11 +23,11 @@ from typing import BinaryIO
 
 from imapd.directory import dn as names
 from imapd.directory import ldif, scram
-from imapd.directory.chain import LONGEST_PASSWORD
 from imapd.directory.ldif import LdifError
 from imapd.directory.ldifdirectory import People
 from imapd.directory.names import Level, LoginName
 from imapd.directory.person import AttributeMap, Person, path_fault
+from imapd.directory.proof import LONGEST_PASSWORD
 
 # What a new entry shares with the others: classes whose attributes we can fill in.
 _PERSON_CLASSES = (b"top", b"person", b"organizationalperson", b"inetorgperson")

@@ -143,10 +143,12 @@ def test_a_directory_that_was_down_is_not_remembered(loop):
 
 
 def test_a_listener_s_own_list_has_to_be_passed_as_well(loop):
-    access = Access([AccessList.read(["*"], ["*/Partner"])], {"internal": AccessList.read(["ada@acme.example"], [])})
+    everywhere = AccessList.read(["*"], ["*/Partner"])
+    access = Access({"imaps": [everywhere], "internal": [everywhere, AccessList.read(["jo@acme.example"], [])]})
     known = groups(loop, FakeGroups())
-    assert access.refusal(ADA, "internal", known) is None
+    assert access.refusal(ADA, "internal", known) is not None
     assert access.refusal(ADA, "imaps", known) is None
+    assert access.refusal(JO, "another", known) is None
     assert access.refusal(JO, "internal", known) is not None and access.refusal(JO, "imaps", known) is not None
     assert Access().refusal(JO, "imaps", known) is None
 

@@ -4,40 +4,14 @@ import logging
 
 import pytest
 
-from imapd.directory.chain import Ambiguous, DirectoryChain
+from imapd.directory.chain import Ambiguous, DirectoryChain, Policy
 from imapd.directory.names import Scope
 from imapd.directory.person import Person
 from imapd.directory.verdict import Verdict
 from imapd.model.errors import Refused, Unreachable
 from tests.directory.conftest import ALICE
+from tests.support.directories import FakeDirectory, person
 from tests.support.loop import PlainLoop
-
-
-class FakeDirectory:
-    """A directory of a few people, by their names; a value that is an error is raised."""
-
-    def __init__(self, name, order, people, scope=None):
-        self.name, self.order, self.people = name, order, people
-        self.scope = scope or Scope()
-        self.asked, self.verified, self.closed = [], [], False
-
-    def find(self, name):
-        self.asked.append(name.key)
-        found = self.people.get(name.key)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def verify(self, person, password):
-        self.verified.append(person)
-        return Verdict.RIGHT if person is not None and password in person.passwords else Verdict.WRONG
-
-    def close(self):
-        self.closed = True
-
-
-def person(name, directory="first", password=b"secret", **fields):
-    return Person(directory, name, f"uid={name},o={directory}", name, passwords=(password,), **fields)
 
 
 def refused(chain, *arguments, **more):
@@ -117,7 +91,7 @@ def test_unknown_and_ambiguous_names_cost_a_verification(chain, first):
 
 def test_the_delay_counts_from_the_beginning_has_jitter_and_may_be_none(first, loop):
     class Slow(FakeDirectory):
-        def verify(self, person, password):
+        def verify(self, person, password, trace=None):
             loop.advance(0.5)
             return Verdict.WRONG
 
@@ -129,13 +103,13 @@ def test_the_delay_counts_from_the_beginning_has_jitter_and_may_be_none(first, l
         refused(DirectoryChain([first], patient), "ada", b"x", "192.0.2.1")
     assert all(1.5 <= sleep <= 2.5 for sleep in patient.sleeps) and len(set(patient.sleeps)) > 1
     quick = PlainLoop()
-    refused(DirectoryChain([first], quick, delay=0), "ada", b"x", "192.0.2.1")
+    refused(DirectoryChain([first], quick, Policy(delay=0)), "ada", b"x", "192.0.2.1")
     assert quick.sleeps == []
 
 
 def test_a_name_outside_every_scope_is_refused_like_the_others(loop):
     partner = FakeDirectory("partner", 1, {"ada": person("ada")}, Scope.of(primary=False, domains=("partner.example",)))
-    chain = DirectoryChain([partner], loop, delay=0)
+    chain = DirectoryChain([partner], loop, Policy(delay=0))
     assert refused(chain, "ada", b"secret", "::1").code == "AUTHENTICATIONFAILED"
     assert partner.asked == [] and partner.verified == [None]
 
@@ -144,7 +118,7 @@ def test_a_secondary_does_not_take_a_name_of_the_primary(loop):
     acme = FakeDirectory("acme", 1, {}, Scope.of(primary=True, domains=("acme.example",)))
     claims = {"boss@acme.example": person("boss", "partner"), "jo@partner.example": person("jo", "partner")}
     partner = FakeDirectory("partner", 2, claims, Scope.of(primary=False, domains=("partner.example",)))
-    chain = DirectoryChain([acme, partner], loop, delay=0)
+    chain = DirectoryChain([acme, partner], loop, Policy(delay=0))
     refused(chain, "boss@acme.example", b"secret", "::1")
     assert partner.asked == []
     assert chain.authenticate("jo@partner.example", b"secret", "::1").directory == "partner"
@@ -153,19 +127,19 @@ def test_a_secondary_does_not_take_a_name_of_the_primary(loop):
 def test_an_entry_that_its_directory_may_not_speak_for_is_refused(loop):
     scope = Scope.of(primary=False, domains=("partner.example",), naming_rules=("*/*/*/*/Partner/*",))
     boss = Person("partner", "1", "CN=Boss,O=Acme", "Boss", passwords=(b"secret",))
-    chain = DirectoryChain([FakeDirectory("partner", 1, {"boss@partner.example": boss}, scope)], loop, delay=0)
+    chain = DirectoryChain([FakeDirectory("partner", 1, {"boss@partner.example": boss}, scope)], loop, Policy(delay=0))
     assert "naming rule" in refused(chain, "boss@partner.example", b"secret", "::1").reason
 
 
 def test_a_directory_that_is_not_trusted_for_credentials_is_not_asked(loop, first):
     first.scope = Scope(trusted_for=frozenset({"groups"}))
-    refused(DirectoryChain([first], loop, delay=0), "ada", b"secret", "::1")
+    refused(DirectoryChain([first], loop, Policy(delay=0)), "ada", b"secret", "::1")
     assert first.asked == []
 
 
 def test_a_closed_account_is_told_only_behind_its_password(people_file, open_directory, loop):
     people_file.write_text(ALICE + "shadowExpire: 1\n")
-    chain = DirectoryChain([open_directory(people_file)], loop, delay=0)
+    chain = DirectoryChain([open_directory(people_file)], loop, Policy(delay=0))
     assert refused(chain, "alice", b"wrong", "::1").code == "AUTHENTICATIONFAILED"
     assert refused(chain, "alice", b"wonderland", "::1").code == "EXPIRED"
     people_file.write_text(ALICE + "pwdAccountLockedTime: 000001010000Z\n")
@@ -180,7 +154,7 @@ def test_spellings_of_a_name_are_one_person(people_file, open_directory, loop):
 
 
 def test_one_may_act_as_oneself_and_nobody_else(people_file, open_directory, loop):
-    chain = DirectoryChain([open_directory(people_file)], loop, delay=0)
+    chain = DirectoryChain([open_directory(people_file)], loop, Policy(delay=0))
     assert chain.authenticate("alice", b"wonderland", "::1", authzid="Alice@example.org").short_name == "alice"
     for other in ("bob", "nobody", "", "a\0"):
         assert refused(chain, "alice", b"wonderland", "::1", authzid=other).code == "AUTHORIZATIONFAILED"
@@ -194,7 +168,7 @@ def test_look_ups_need_no_proof(chain):
 
 
 def test_no_text_has_the_password(people_file, open_directory, loop, caplog):
-    chain = DirectoryChain([open_directory(people_file)], loop, delay=0)
+    chain = DirectoryChain([open_directory(people_file)], loop, Policy(delay=0))
     with caplog.at_level(logging.DEBUG):
         error = refused(chain, "alice", b"hunter2hunter2", "::1")
         chain.authenticate("alice", b"wonderland", "::1")

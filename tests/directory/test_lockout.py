@@ -258,13 +258,26 @@ def test_a_client_is_counted_by_its_network(loop, peer, network):
 def test_a_network_of_many_failures_waits_before_a_directory_is_asked(loop):
     lockout = make(loop)
     waits = []
-    for _ in range(60):
+    for number in range(60):
         waits.append(lockout.wait(HOME))
-        lockout.failed(HOME)
+        lockout.failed(HOME, f"nobody{number}")
     assert waits[:10] == [0.0] * 10 and waits == sorted(waits) and waits[-1] == 8.0
     assert lockout.wait(ELSEWHERE) == 0.0
     loop.advance(900)
     assert lockout.wait(HOME) == 0.0
+
+
+def test_a_network_waits_for_wrong_passwords_and_not_for_right_ones_nor_for_the_same_again(loop):
+    lockout = make(loop)
+    for _ in range(50):
+        lockout.failed(HOME, "somebody who is gone")
+        wrong(lockout, b"stale")
+        lockout.end(lockout.begin(EVE, b"right", HOME), True)
+        loop.advance(10)
+    assert lockout.wait(HOME) == 0.0
+    for number in range(50):
+        wrong(lockout, b"guess", person=replace(EVE, uid=f"person {number}"))
+    assert lockout.wait(HOME) > 0.0
 
 
 def test_a_restart_forgets_nothing(loop, path):
