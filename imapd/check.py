@@ -84,7 +84,9 @@ def _certificates(settings: Settings) -> Iterator[str]:
     from imapd.server import tls
 
     try:
-        tls.make_contexts(settings.tls)
+        tls.make_contexts(
+            settings.tls, [one.client_certificate for one in settings.listeners if one.status == "enabled"]
+        )
     except tls.TlsError as error:
         yield f"[tls] {error}"
 

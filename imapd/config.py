@@ -15,8 +15,8 @@ from typing import Any
 import configobj
 
 from imapd import settings as table
-from imapd.kinds import DN, Kind
-from imapd.settings import Declaration, Directory, Listener, NamedCertificate, Settings, Tls
+from imapd.kinds import DN, PLACE, Kind
+from imapd.settings import Declaration, Directory, Listener, NamedCertificate, OAuth, Settings, Tls
 
 # The fields of a Person that [[[attributes]]] may map (see directory/person).
 ATTRIBUTE_FIELDS = (
@@ -187,6 +187,8 @@ class _Reader:
         value = kind.read(raw.strip())
         if "\0" in raw:
             raise ValueError("the value has a NUL in it")
+        if kind is PLACE and "://" in value:
+            return value
         return os.path.normpath(os.path.join(self.folder, value)) if kind.path else value
 
     def _later(self, place: tuple[str, ...], declaration: Declaration, value: Any) -> None:
@@ -203,8 +205,13 @@ class _Reader:
 
     def _together(self, values: dict[str, Any]) -> None:
         tls: Tls = values["tls"]
+        oauth: OAuth = values["oauth"]
+        self._check_oauth(oauth)
+        ways = {"EXTERNAL", *(("OAUTHBEARER", "XOAUTH2") if oauth.issuer else ())}
+        ways &= set(values["authentication"].mechanisms)
+        targets = any(one.status == "enabled" and one.security == "tls" for one in values["listeners"])
         for listener in values["listeners"]:
-            self._check_listener(listener, tls)
+            self._check_listener(listener, tls, ways, targets)
         if bool(tls.certificate) != bool(tls.key):
             self._problem(("tls",), "'certificate' and 'key' go together; one of them is missing in [tls]")
         for directory in values["directories"]:
@@ -215,22 +222,51 @@ class _Reader:
         if len(orders) > 1 and len(set(orders)) < len(orders):
             self._problem(("directories",), "two directories have the same 'order'; number them 1, 2, ...")
 
-    def _check_listener(self, listener: Listener, tls: Tls) -> None:
+    def _check_listener(self, listener: Listener, tls: Tls, ways: set[str], targets: bool) -> None:
         place = ("listeners", listener.name)
         if listener.status == "disabled":
             return
+        if listener.status == "redirect":
+            if listener.security == "tls" or not targets:
+                self._problem(
+                    (*place, "status"), "status: clients are sent to a port with security = tls; there is none"
+                )
+            return
         if listener.security != "plain" and not tls.certificate:
             self._problem(place, f"{_brackets(place)} speaks TLS, and [tls] names no certificate")
+        certificates = listener.client_certificate != "no"
+        if certificates and listener.security == "plain":
+            self._problem((*place, "client_certificate"), "client_certificate: there is no TLS on this port")
+        if certificates and not tls.client_ca:
+            self._problem(place, f"{_brackets(place)} takes client certificates, and [tls] names no client_ca")
+        if listener.require_both and not (listener.client_certificate == "required" and listener.name_password):
+            self._problem(
+                (*place, "require_both"),
+                "require_both goes together with client_certificate = required and name_password = yes",
+            )
+        self._check_way_in(place, listener, ways)
+
+    def _check_way_in(self, place: tuple[str, ...], listener: Listener, ways: set[str]) -> None:
+        """Whether anybody can log in at all."""
         if listener.security == "plain" and listener.name_password and not listener.plaintext_login:
             self._problem(
                 place,
                 f"nobody can log in at {_brackets(place)}: security = plain offers no TLS, and plaintext_login is no",
             )
-        if not listener.name_password:
+        if listener.client_certificate == "no":
+            ways = ways - {"EXTERNAL"}
+        if not listener.name_password and not ways:
             self._problem(
                 (*place, "name_password"),
-                "name_password: there is no other way to log in in this version, so nobody could",
+                "name_password: nobody could log in: there are neither client certificates with EXTERNAL nor tokens",
             )
+
+    def _check_oauth(self, oauth: OAuth) -> None:
+        given = [bool(one) for one in (oauth.issuer, oauth.audience, oauth.keys)]
+        if any(given) and not all(given):
+            self._problem(("oauth",), "'issuer', 'audience' and 'keys' go together; one of them is missing in [oauth]")
+        if oauth.keys and "://" in oauth.keys and not oauth.keys.startswith("https://"):
+            self._problem(("oauth", "keys"), "keys: they are fetched from https:// only, or read from a file")
 
     # -- words -------------------------------------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ def _capital(text: str) -> str:
 TEXT = Kind("text", str)
 DN = Kind("a distinguished name; quote it, it has commas", str)
 PATH = Kind("a path, relative to this file or absolute", str, path=True)
+PLACE = Kind("a path as others, or an address that begins with https://", str, path=True)
 YES_NO = Kind("yes or no", _yes_no)
 PORT = Kind("a port number", _whole(1, 65535))
 SIZE = Kind("a size, such as 500k, 50M or 5G", _size)

@@ -16,10 +16,12 @@ from typing import Any
 
 from imapd.kinds import (
     CAPITALS,
+    DAY,
     DN,
     HOUR,
     MINUTE,
     PATH,
+    PLACE,
     PORT,
     SIZE,
     TEXT,
@@ -97,6 +99,12 @@ class Service:
     name: str | None = setting(
         TEXT, None, "The host name that the greeting gives. Not set: the machine's own.", example="imap.example.org"
     )
+    aliases: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "Other names of this server, as people's entries may give them for their mail server, such as Mail1/Acme.",
+        example='mail.example.org, "Mail1/Acme"',
+    )
     workers: int = setting(WORKERS, 0, "How many processes serve connections; auto is one per processor.")
     state_directory: str | None = setting(
         PATH, None, "A folder for what the daemon has to remember over a restart.", example="/var/lib/imapd"
@@ -141,8 +149,7 @@ class Listener:
     status: str = setting(
         choice("enabled", "disabled", "redirect"),
         "enabled",
-        "Whether the port serves, is closed, or sends clients to the TLS port.",
-        later=Later("sending clients to the TLS port", refuse=bool, applies=_is("redirect")),
+        "Whether the port serves, is closed, or sends clients to the first port with security = tls.",
     )
     security: str = setting(
         choice("plain", "starttls", "tls"),
@@ -156,8 +163,23 @@ class Listener:
     client_certificate: str = setting(
         choice("no", "optional", "required"),
         "no",
-        "Whether people may or must log in with a client certificate.",
-        later=Later("login by client certificate", _is("optional", "required"), refuse=_is("required")),
+        "Whether people may or must show a client certificate. Whose it is a directory says that is trusted for "
+        "certificates; the mechanism EXTERNAL logs in with it.",
+    )
+    require_both: bool = setting(
+        YES_NO, False, "Whether a login takes a required certificate and the password, both of one person."
+    )
+    enforce_server_access: bool = setting(
+        YES_NO, True, "Whether the lists of [access], where they are in force, are asked at this port."
+    )
+    allow: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "People, groups and subtrees that may log in here, out of those whom [access] lets in.",
+        example='"cn=staff,ou=groups,dc=example,dc=org",',
+    )
+    deny: tuple[str, ...] = setting(
+        WORDS, (), "People, groups and subtrees that may not log in here.", example='"*/Guests/Acme",'
     )
     proxy_protocol: bool = setting(
         YES_NO,
@@ -188,8 +210,14 @@ class Tls:
         PATH,
         None,
         "The authorities whose client certificates are accepted, PEM.",
-        later=Later("login by client certificate"),
         example="/etc/imapd/tls/client-ca.pem",
+    )
+    client_crl: str | None = setting(
+        PATH,
+        None,
+        "Their lists of revoked certificates, PEM, one of each authority; read again at a reload. Once a list is older "
+        "than it says no certificate of that authority is accepted.",
+        example="/etc/imapd/tls/client-crl.pem",
     )
     minimum_version: str = setting(choice("1.2", "1.3"), "1.2", "The oldest version of TLS that is spoken.")
     ciphers: str | None = setting(
@@ -214,22 +242,53 @@ class Authentication:
     ambiguity: str = setting(
         choice("refuse", "password-decides"),
         "refuse",
-        "What happens where a name fits several people.",
-        later=Later(
-            "letting the password decide between people of one name", refuse=bool, applies=_is("password-decides")
-        ),
+        "What happens where a name fits several people. password-decides: each is asked for the password, three at "
+        "most, and their directories count it against them.",
     )
     mechanisms: tuple[str, ...] = setting(
         CAPITALS,
-        ("PLAIN", "LOGIN"),
-        "The SASL mechanisms that are offered.",
-        later=Later(
-            "EXTERNAL, SCRAM-SHA-256, OAUTHBEARER and XOAUTH2 (they are not offered)",
-            applies=_has("EXTERNAL", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"),
-        ),
+        ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "EXTERNAL", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"),
+        "The SASL mechanisms that are offered, each where what it needs is there: SCRAM where all directories have "
+        "scram = yes, EXTERNAL with a client certificate, OAUTHBEARER and XOAUTH2 with [oauth].",
+        example="PLAIN, LOGIN",
+    )
+    scram_iterations: int = setting(
+        whole(4096, 2_000_000),
+        10_000,
+        "What a name without a SCRAM verifier seems to have; as many as the verifiers of your people have.",
+    )
+    recheck: float = setting(
+        duration(0, 366 * DAY),
+        300.0,
+        "How often the people who are logged in are looked up again: who is gone, disabled or no longer on the access "
+        "lists loses his sessions. 0s: never.",
     )
     failure_delay: float = setting(
         duration(0, 60), 2.0, "How long the answer to a failed login waits, give or take a quarter."
+    )
+    cache: float = setting(
+        duration(0, HOUR),
+        300.0,
+        "How long a login is remembered, in memory alone, and not asked about again. An old password, or one that the "
+        "directory has locked, is good for as long. 0s: never.",
+    )
+    cache_grace: float = setting(
+        duration(0, 7 * DAY),
+        0.0,
+        "How much longer a remembered login counts where the directory does not answer.",
+        example="4h",
+    )
+    administrators: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "People, groups and subtrees that may act as anybody (the authorization identity of SASL). It is logged.",
+        example='"cn=mail administrators,ou=groups,dc=example,dc=org",',
+    )
+    other_mail_server: str = setting(
+        choice("refuse", "referral", "serve"),
+        "refuse",
+        "What happens to people whose entry names another mail server: they are refused, told where their mail is "
+        "(RFC 2221), or served here.",
     )
 
 
@@ -296,48 +355,85 @@ class Directory:
         choice("credentials", "certificates", "groups", many=True),
         ("credentials",),
         "What the directory is believed in.",
-        later=Later("trust for certificates and groups", applies=_has("certificates", "groups")),
+        later=Later("trust for groups", applies=_has("groups")),
     )
     mail_prefix: str | None = setting(
         TEXT, None, "A folder below the mail root that the mail files of its people must lie in.", example="partner"
+    )
+    scram: bool | None = setting(
+        YES_NO,
+        None,
+        "Whether people have verifiers for SCRAM here; the mechanism is offered where all directories say yes. Not "
+        "set: for ldif yes where the file has them for everybody, for ldap no.",
+        example="yes",
     )
     attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Access:
-    """Who may use the service at all."""
+class OAuth:
+    """Tokens of an OAuth 2 issuer, for OAUTHBEARER and XOAUTH2; checked with the issuer's public keys alone."""
 
-    enforce: bool = setting(YES_NO, False, "Whether the lists are in force.", later=Later("access lists", refuse=bool))
+    issuer: str | None = setting(
+        TEXT, None, "What the claim iss of a token has to be.", example="https://login.example.org"
+    )
+    audience: str | None = setting(TEXT, None, "What its claim aud has to have in it.", example="imap")
+    keys: str | None = setting(
+        PLACE,
+        None,
+        "The issuer's set of public keys (JWKS): a file, or an address that begins with https://.",
+        example="https://login.example.org/keys",
+    )
+    claim: str = setting(TEXT, "email", "The claim with the login name.")
+    scope: str | None = setting(TEXT, None, "A scope that the token must have.", example="imap")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use the service at all: people and groups by their names, branches as in */Sales/Acme, or * for all.
+
+    Who is denied is denied, whatever allows him; where nobody is allowed by name, everybody is.
+    """
+
+    enforce: bool = setting(YES_NO, False, "Whether these lists, and those of the listeners, are in force.")
     allow: tuple[str, ...] = setting(
         WORDS,
         (),
         "People, groups and subtrees that may log in.",
-        later=Later("access lists"),
         example='"cn=mail users,ou=groups,dc=example,dc=org",',
     )
     deny: tuple[str, ...] = setting(
         WORDS,
         (),
         "People, groups and subtrees that may not.",
-        later=Later("access lists"),
         example='"cn=leavers,ou=groups,dc=example,dc=org",',
     )
 
 
 @dataclass(frozen=True)
 class Lockout:
-    """Guessing of passwords."""
+    """Guessing of passwords. Failures count for a person and the client's network; they outlive a restart where there
+    is a state_directory. Be this in force or not, a directory hears four wrong passwords of a network at once."""
 
-    enforce: bool = setting(
-        YES_NO,
-        False,
-        "Whether people are locked out after too many failed logins.",
-        later=Later("lockout", refuse=bool),
+    enforce: bool = setting(YES_NO, False, "Whether people are locked out after too many failed logins.")
+    max_tries: int = setting(
+        whole(0, 1000),
+        10,
+        "How many different wrong passwords lock a person out of the network they came from; 0: none.",
     )
-    max_tries: int = setting(whole(1, 1000), 10, "How many failures lock.")
-    expiration: float = setting(duration(0), 1800.0, "How long a lock lasts.")
+    max_tries_everywhere: int = setting(
+        whole(0, 1_000_000),
+        100,
+        "How many from all networks together lock a person everywhere; 0: none, so that strangers lock nobody out.",
+    )
+    expiration: float = setting(duration(0), 1800.0, "How long a lock lasts. 0s: until it is lifted.")
     tries_interval: float = setting(duration(1), 900.0, "Failures longer apart than this are not added up.")
+    exempt_networks: tuple[str, ...] = setting(
+        WORDS,
+        (),
+        "Networks whose clients are not counted, such as that of a web mail server.",
+        example="192.0.2.0/28, 2001:db8:1::/64",
+    )
 
 
 @dataclass(frozen=True)
@@ -437,7 +533,8 @@ class Metrics:
 
 # The sections of the file in their order. Those in NAMED hold subsections of the administrator's own names.
 SECTIONS: dict[str, type] = {
-    "service": Service, "listeners": Listener, "tls": Tls, "authentication": Authentication, "directories": Directory,
+    "service": Service, "listeners": Listener, "tls": Tls, "authentication": Authentication, "oauth": OAuth,
+    "directories": Directory,
     "access": Access, "lockout": Lockout, "mail": Mail, "quota": Quota, "search": Search, "outbound": Outbound,
     "imap": Imap, "log": Log, "metrics": Metrics,
 }  # fmt: skip
@@ -453,6 +550,7 @@ class Settings:
     listeners: tuple[Listener, ...]
     tls: Tls
     authentication: Authentication
+    oauth: OAuth
     directories: tuple[Directory, ...]
     access: Access
     lockout: Lockout

@@ -28,7 +28,7 @@ HOMES = {
     "OpenSSL": "server/tls.py",
     "cryptography": "demo.py directory/certificate.py",
     "configobj": "config.py",
-    "jwt": "directory/tokens.py",
+    "jwt": "directory/jwtissuer.py",
     "sqlite3": "mailstore/index.py mailstore/descriptions.py directory/tries.py",
     "argon2": "directory/passwords.py",
     "bcrypt": "directory/passwords.py",

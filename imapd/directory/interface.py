@@ -55,6 +55,10 @@ class Directory(Protocol):
     def scope(self) -> Scope:
         """Which names it may answer for, and what it is trusted for."""
 
+    @property
+    def offers_scram(self) -> bool:
+        """Whether people here have verifiers for SCRAM; where some have none it would shut them out to offer it."""
+
     def find(self, name: LoginName, trace: Trace = SILENT) -> Person | Ambiguous | None:
         """The person with this name; None only where it is certain that there is none."""
 

@@ -117,7 +117,7 @@ def _claim(taken: dict[tuple[str, str], ldif.Entry], kind: str, key: str, entry:
 
 
 class LdifDirectory:
-    """Persons of an LDIF file; a Directory."""
+    """Persons of an LDIF file; a Directory. offers_scram: None is yes where the file has a verifier for everybody."""
 
     def __init__(
         self,
@@ -129,8 +129,11 @@ class LdifDirectory:
         order: int = 1,
         scope: Scope | None = None,
         level: Level = Level.FEWER,
+        offers_scram: bool | None = None,
     ) -> None:
         self.name = name
+        self._offers_scram = offers_scram
+        self._all_have_verifiers = False
         self.order = order
         self.scope = scope if scope is not None else Scope()
         self._path = path
@@ -144,6 +147,11 @@ class LdifDirectory:
         self._stamp: _Stamp | None = None
         data, status = _read_file(path)
         self._take(self._understand(data), status)
+
+    @property
+    def offers_scram(self) -> bool:
+        """Whether everybody who has a password has a verifier, unless it was configured."""
+        return self._all_have_verifiers if self._offers_scram is None else self._offers_scram
 
     def find(self, name: LoginName, trace: Trace = SILENT) -> Person | Ambiguous | None:
         """The person with this name in the file as it is now."""
@@ -230,6 +238,8 @@ class LdifDirectory:
         self._stamp = self._trusted(_Stamp.of(status))
         self._people = people
         self._complaint = None
+        stored = [person.passwords for person in people if person.passwords]
+        self._all_have_verifiers = bool(stored) and all(scram.among(passwords) for passwords in stored)
         self._warn_of_mode(people, status.st_mode)
         any(self._passwords.resemble(person) for person in people)
 

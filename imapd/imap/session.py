@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Protocol
 from imapd.imap.command import State
 
 if TYPE_CHECKING:
+    from imapd.directory.certificate import ClientCertificate
     from imapd.directory.person import Person
+    from imapd.directory.sasl import Candidate, ScramProof
     from imapd.imap.extension import Offers
     from imapd.mailstore.store import Account, Store
     from imapd.mailstore.view import View
@@ -32,10 +34,54 @@ if TYPE_CHECKING:
 
 
 class Directory(Protocol):
-    """Who may log in; directory/chain.DirectoryChain is the one of a server."""
+    """Who may log in; directory/chain.DirectoryChain is the one of a server. Everything raises Unreachable, and every
+    authenticate... raises Refused. peer is the client's address; authzid is as whom he wants to act."""
 
-    def authenticate(self, login_name: str, password: bytes, peer: str) -> Person:
-        """The person of that name, if the password is his. Raises Refused, Unreachable."""
+    def authenticate(
+        self,
+        login_name: str,
+        password: bytes,
+        peer: str,
+        authzid: str | None = None,
+        certificate: ClientCertificate | None = None,
+    ) -> Person:
+        """The person of that name, if the password is his, and the certificate too, if one is given."""
+
+    @property
+    def offers_scram(self) -> bool:
+        """Whether people can be asked to prove by SCRAM who they are."""
+
+    def candidate(self, login_name: str) -> Candidate:
+        """Who is about to prove by SCRAM that he has that name; any name has somebody, or seems to."""
+
+    def authenticate_scram(self, proof: ScramProof, peer: str, certificate: ClientCertificate | None = None) -> Person:
+        """The person whose proof it is, and whose certificate, if one is given."""
+
+    def authenticate_certificate(self, certificate: ClientCertificate, peer: str, authzid: str | None = None) -> Person:
+        """The person whose certificate it is."""
+
+    def authenticate_token(self, token: str, user: str | None, peer: str) -> Person:
+        """The person for whom a token was issued; the one whom the client names has to be the same."""
+
+
+class Security(Protocol):
+    """What TLS knows of the client."""
+
+    @property
+    def certificate(self) -> ClientCertificate | None:
+        """The client's certificate, if he has shown one that counts."""
+
+    def exporter(self) -> bytes | None:
+        """The data that SASL binds itself to this connection with."""
+
+
+class Clear:
+    """A connection about which TLS knows nothing."""
+
+    certificate = None
+
+    def exporter(self) -> None:
+        return None
 
 
 class Log(Protocol):
@@ -51,7 +97,9 @@ class SessionSettings:
 
     server_name: the name in the greeting. plaintext_login: passwords are taken without TLS. starttls: STARTTLS is
     offered. name_password: logins by name and password are taken at all. mechanisms: the SASL mechanisms that may be
-    offered. append_limit: octets of a message in APPEND. special_use: pairs of a use and a mailbox name.
+    offered. certificate_required: nobody logs in without a client certificate. both_required: nor without a password,
+    and both have to be the same person's. append_limit: octets of a message in APPEND. special_use: pairs of a use and
+    a mailbox name.
     product, version, support_url: for ID (RFC 2971); what is empty is not told. keepalive: seconds after which an idle
     client is told that the connection lives (0: never).
     """
@@ -61,6 +109,8 @@ class SessionSettings:
     starttls: bool = True
     name_password: bool = True
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    certificate_required: bool = False
+    both_required: bool = False
     append_limit: int = 50 * 1024 * 1024
     special_use: tuple[tuple[str, str], ...] = ()
     product: str = "imapd"
@@ -82,6 +132,7 @@ class Session:
         private: bool,
         settings: SessionSettings,
         log: Log,
+        security: Security | None = None,
     ) -> None:
         self.offers = offers
         self.loop = loop
@@ -91,6 +142,7 @@ class Session:
         self.private = private  # the connection is encrypted
         self.settings = settings
         self.log = log
+        self.security: Security = security or Clear()
         self.state = State.NOT_AUTHENTICATED
         self.tag = ""  # of the command that runs; ESEARCH names it (RFC 4731)
         self.login_name = ""  # as the client spelled it
@@ -111,11 +163,6 @@ class Session:
     def utf8(self) -> bool:
         """Whether names and strings go over the wire in UTF-8, both ways."""
         return self.rev2
-
-    @property
-    def login_allowed(self) -> bool:
-        """Whether a name and a password may be sent now (RFC 3501 section 6.2.3, LOGINDISABLED)."""
-        return self.settings.name_password and (self.private or self.settings.plaintext_login)
 
     @property
     def person(self) -> Person:

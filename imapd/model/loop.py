@@ -6,8 +6,10 @@ changed files gets an object of this shape handed down when the worker builds th
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from ssl import SSLContext
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from ssl import SSLContext  # not when it runs: a name that is taken from ssl could not be patched any more
 
 Result = TypeVar("Result")
 
@@ -61,7 +63,7 @@ class Loop(Protocol):
         seconds is the bound for each of the host's addresses. Raises OSError.
         """
 
-    def tls_context(self, ca_file: str | None) -> SSLContext:
+    def tls_context(self, ca_file: str | None) -> "SSLContext":
         """What wraps such a socket as a TLS client that trusts these authorities, or the system's, and no others.
 
         The server's name is checked. Raises OSError (ssl.SSLError is one) where the file is not good.

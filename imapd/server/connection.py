@@ -81,7 +81,7 @@ class SessionLog(Protocol):
     def __call__(self, event: str, *, level: int = logging.INFO, **fields: object) -> None: ...
 
 
-Begin = Callable[[bool, SessionLog], Conversation]
+Begin = Callable[[bool, SessionLog, Transport], Conversation]
 
 
 class _End(Exception):
@@ -94,7 +94,8 @@ class _End(Exception):
 
 
 class Connection:
-    """One connection. begin makes its conversation, told whether the connection is private and where events go."""
+    """One connection. begin makes its conversation, told whether the connection is private, where events go
+    and whom to ask about TLS."""
 
     def __init__(
         self,
@@ -161,7 +162,7 @@ class Connection:
         if self._implicit_tls:
             self._handshake()
         self._log("connect", **self._transport.facts())
-        conversation = self._conversation = self._begin(self._transport.private, self._log)
+        conversation = self._conversation = self._begin(self._transport.private, self._log, self._transport)
         self._framer.max_line = conversation.max_line
         self._send_all(conversation.greeting())
         while conversation.session.state is not State.LOGOUT:

@@ -9,8 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from ssl import SSLContext
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import gevent
 import gevent.socket
@@ -21,6 +20,9 @@ from gevent.threadpool import ThreadPool
 from imapd.model.errors import Overdue
 from imapd.model.loop import Result, Watching
 from imapd.server.watch import Watch
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 logger = logging.getLogger("imapd.server.loop")
 
@@ -101,8 +103,8 @@ class GeventLoop:
             raise
         return cast("socket.socket", sock)
 
-    def tls_context(self, ca_file: str | None) -> SSLContext:
-        return cast(SSLContext, gevent.ssl.create_default_context(cafile=ca_file))
+    def tls_context(self, ca_file: str | None) -> "SSLContext":
+        return cast("SSLContext", gevent.ssl.create_default_context(cafile=ca_file))
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> Watching:
         if self._watch is None:

@@ -69,6 +69,7 @@ class Master:
         self._reload_again = False
         self._stopping_since: float | None = None
         self._status = 0
+        self._secret = b""
 
     def run(self) -> int:
         self._catch_signals()
@@ -93,6 +94,7 @@ class Master:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords and mail
         become = self._become()
         self._make_folders(become)
+        self._secret = house.secret(self._settings.service.state_directory)
         generation = self._generation(self._settings, fresh=True)
         try:
             privileges.drop(become)
@@ -133,14 +135,19 @@ class Master:
         before = self._current.places if self._current else []
         try:
             house.check(settings)
-            context = make_contexts(settings.tls)
+            contexts = make_contexts(settings.tls, [one.client_certificate for one in settings.listeners])
             places = open_places(settings.listeners, count, handed_over() if fresh else (), before)
         except (ListenError, house.HouseError) as error:
             raise StartError(str(error)) from None
         except TlsError as error:
             raise StartError(f"[tls] {error}") from None
         doors = tuple(
-            Door(one.name, None if one.security == "plain" else context, one.security == "tls")
+            Door(
+                one.name,
+                None if one.security == "plain" else contexts.get(one.client_certificate),
+                one.security == "tls",
+                _tls_port(settings) if one.status == "redirect" else None,
+            )
             for one in settings.listeners
         )
         patience = Patience(login=settings.service.login_timeout, session=settings.service.session_timeout)
@@ -149,7 +156,7 @@ class Master:
             sockets: dict[str, list[socket.socket]] = {}
             for place in places:
                 sockets.setdefault(place.listener, []).extend(place.share(number, count))
-            build, bound = house.builder(settings), settings.service.shutdown_timeout
+            build, bound = house.builder(settings, self._secret), settings.service.shutdown_timeout
             return Plan(build, doors, sockets, share, patience, bound)
 
         return Generation(count, places, plan)
@@ -331,6 +338,11 @@ def _raise_file_limit(connections: int) -> None:
     if soft < connections + 256:
         hint = f"set LimitNOFILE={wanted} in the unit, or lower max_sessions"
         event(logger, logging.WARNING, "few_files", limit=soft, connections=connections, hint=hint)
+
+
+def _tls_port(settings: Settings) -> int:
+    """Where clients of a port with status = redirect are sent."""
+    return next(one.port for one in settings.listeners if one.status == "enabled" and one.security == "tls")
 
 
 def _log_problems(problems: object) -> None:

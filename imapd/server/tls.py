@@ -6,6 +6,10 @@
 3. A client that offers application protocols (ALPN, RFC 7301) must offer "imap"; one that offers none is welcome.
    So a browser that was tricked into talking to us ends in the handshake.
 4. Whatever OpenSSL says goes out of this room as WantRead, WantWrite or TlsFailure.
+5. Where clients show certificates no session is resumed: each connection proves anew that it has the key, and that the
+   certificate is neither expired nor revoked. One counts if it is by an authority of [tls] client_ca, is meant for
+   clients, and is not on the list of revoked ones; once that list is too old nobody's counts. What does not count ends
+   the handshake where one is required, and is as good as none where it is not, with the reason in the log.
 
 Not memory BIOs: on the descriptor OpenSSL is two and a half times as fast.
 """
@@ -14,11 +18,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL, crypto
+
+from imapd.directory.certificate import ClientCertificate
 
 if TYPE_CHECKING:
     from imapd.settings import Tls
@@ -54,6 +60,15 @@ class Identity:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What is asked of clients' certificates: their authorities and revocation lists, as paths of PEM files."""
+
+    authorities: str
+    revoked: str | None = None
+    required: bool = False
+
+
 class Context:
     """What the connections of a listener have in common. names: identities by host name, "*.example.org" included."""
 
@@ -63,17 +78,26 @@ class Context:
         names: Mapping[str, Identity] | None = None,
         minimum_version: str = "1.2",
         ciphers: str | None = None,
+        clients: Clients | None = None,
     ) -> None:
-        self._context = _context(identity, minimum_version, ciphers)
-        self._names = {
-            name.lower().rstrip("."): _context(other, minimum_version, ciphers) for name, other in (names or {}).items()
-        }
+        self._clients = clients
+
+        def make(one: Identity) -> SSL.Context:
+            context = _context(one, minimum_version, ciphers)
+            if clients is not None:
+                # On every context: the store of the one that SNI chooses is asked.
+                _ask_clients(context, clients)
+            return context
+
+        self._context = make(identity)
+        self._names = {name.lower().rstrip("."): make(other) for name, other in (names or {}).items()}
         if self._names:
             self._context.set_tlsext_servername_callback(self._choose)
 
     def wrap(self, sock: socket.socket) -> SSL.Connection:
         """A server's side of TLS on a non-blocking socket."""
         connection = SSL.Connection(self._context, sock)
+        connection.set_app_data(_Shown())
         connection.set_accept_state()
         return connection
 
@@ -88,12 +112,29 @@ class Context:
             connection.set_context(context)
 
 
-def make_contexts(tls: Tls) -> Context | None:
-    """The TLS of all listeners by the section [tls]; None where it names no certificate. Raises TlsError."""
+@dataclass(slots=True)
+class _Shown:
+    """What became of the certificate that the client has shown: why it does not count, if so."""
+
+    fault: str | None = None
+
+
+def make_contexts(tls: Tls, wanted: Iterable[str] = ("no",)) -> dict[str, Context]:
+    """The TLS of the listeners by the section [tls], for each word of `client_certificate` that they say; empty where
+    the section names no certificate. Raises TlsError."""
     if tls.certificate is None or tls.key is None:
-        return None
+        return {}
+    identity = Identity(tls.certificate, tls.key)
     names = {one.name: Identity(one.certificate, one.key) for one in tls.names}
-    return Context(Identity(tls.certificate, tls.key), names, tls.minimum_version, tls.ciphers)
+    contexts = {}
+    for word in dict.fromkeys(wanted):
+        clients = None
+        if word != "no":
+            if tls.client_ca is None:
+                raise TlsError("client certificates are asked for, and 'client_ca' does not say whose are accepted")
+            clients = Clients(tls.client_ca, tls.client_crl, required=word == "required")
+        contexts[word] = Context(identity, names, tls.minimum_version, tls.ciphers, clients)
+    return contexts
 
 
 def _context(identity: Identity, minimum_version: str, ciphers: str | None) -> SSL.Context:
@@ -118,6 +159,66 @@ def _context(identity: Identity, minimum_version: str, ciphers: str | None) -> S
     context.set_alpn_select_callback(_select_protocol)
     _load(context, identity)
     return context
+
+
+def _ask_clients(context: SSL.Context, clients: Clients) -> None:
+    # By rule 5. Tickets of TLS 1.3 become keys of the cache, which is off: a client that brings one is not resumed.
+    context.set_options(SSL.OP_NO_TICKET)
+    _read(clients.authorities)
+    try:
+        context.load_verify_locations(clients.authorities)
+        # What the client chooses its certificate by.
+        context.load_client_ca(clients.authorities.encode())
+    except SSL.Error:
+        raise TlsError(f"{clients.authorities} holds no certificate in PEM form") from None
+    if clients.revoked is not None:
+        _load_revoked(context, clients.revoked)
+    if clients.required:
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _note_strictly)
+    else:
+        context.set_verify(SSL.VERIFY_PEER, _note)
+
+
+def _load_revoked(context: SSL.Context, path: str) -> None:
+    """The lists of the file, one of each authority."""
+    if b"-----BEGIN X509 CRL-----" not in _read(path):
+        raise TlsError(f"{path} holds no list of revoked certificates in PEM form")
+    store = context.get_cert_store()
+    assert store is not None
+    try:
+        store.load_locations(path)
+    except crypto.Error:
+        raise TlsError(f"{path} holds a list of revoked certificates that cannot be read") from None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+
+
+def _note(connection: SSL.Connection, certificate: Any, error: int, depth: int, fine: int) -> bool:
+    """Asked about each certificate of the chain, and for each error: let it pass, but remember."""
+    if not fine:
+        shown = connection.get_app_data()
+        shown.fault = shown.fault or _FAULTS.get(error, f"it does not verify (OpenSSL's error {error})")
+    return True
+
+
+def _note_strictly(connection: SSL.Connection, certificate: Any, error: int, depth: int, fine: int) -> bool:
+    _note(connection, certificate, error, depth, fine)
+    return bool(fine)
+
+
+# By the numbers of X509_STORE_CTX_get_error(3).
+_FAULTS = {
+    3: "there is no list of revoked certificates of its authority",
+    9: "it is not valid yet",
+    10: "it has expired",
+    11: "the list of revoked certificates is not valid yet",
+    12: "the list of revoked certificates is too old",
+    18: "it is by nobody but itself",
+    19: "its authority is not one of client_ca",
+    20: "its authority is not one of client_ca",
+    21: "its authority is not one of client_ca",
+    23: "it is revoked",
+    26: "it is not meant for clients",
+}
 
 
 def _load(context: SSL.Context, identity: Identity) -> None:
@@ -168,7 +269,8 @@ def handshake(connection: SSL.Connection) -> None:
     except (WantRead, WantWrite):
         raise
     except SSL.Error as error:
-        raise TlsFailure(_words(error)) from None
+        fault = connection.get_app_data().fault
+        raise TlsFailure(_words(error) + (f": the client's certificate: {fault}" if fault else "")) from None
 
 
 def receive(connection: SSL.Connection, size: int) -> bytes:
@@ -205,12 +307,37 @@ def goodbye(connection: SSL.Connection) -> None:
         pass
 
 
+def certificate(connection: SSL.Connection) -> ClientCertificate | None:
+    """The client's certificate, if it has shown one that counts."""
+    if connection.get_app_data().fault:
+        return None
+    shown = connection.get_peer_certificate()
+    if shown is None:
+        return None
+    try:
+        return ClientCertificate.read(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown))
+    except ValueError as error:
+        connection.get_app_data().fault = f"it cannot be read: {error}"
+        return None
+
+
+def exporter(connection: SSL.Connection) -> bytes | None:
+    """The channel binding tls-exporter (RFC 9266). Of TLS 1.3 only: whether an older session has the extended master
+    secret, without which two connections may have the same data, OpenSSL does not tell us."""
+    if connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+        return None
+    data: bytes = connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+    return data
+
+
 def facts(connection: SSL.Connection) -> dict[str, str]:
-    """Version, cipher and the host name asked for."""
+    """Version, cipher, the host name asked for, and why the certificate that the client has shown does not count."""
     found = {"tls": connection.get_protocol_version_name(), "cipher": connection.get_cipher_name() or ""}
     asked = connection.get_servername()
     if asked:
         found["server_name"] = asked.decode("ascii", "backslashreplace")
+    if fault := connection.get_app_data().fault:
+        found["certificate_ignored"] = fault
     return found
 
 

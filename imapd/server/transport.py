@@ -19,6 +19,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import wait_read, wait_write
 
+from imapd.directory.certificate import ClientCertificate
 from imapd.server import tls
 
 # A client that takes nothing for that long is gone, or wants to hold our memory.
@@ -60,6 +61,7 @@ class Transport:
         self._rung = False
         self.octets_in = 0
         self.octets_out = 0
+        self.certificate: ClientCertificate | None = None  # the client's, where it has shown one that counts
 
     @property
     def private(self) -> bool:
@@ -69,6 +71,10 @@ class Transport:
     def facts(self) -> dict[str, Any]:
         """Version, cipher and the server name asked for, for the log."""
         return tls.facts(self._tls) if self._tls is not None else {}
+
+    def exporter(self) -> bytes | None:
+        """The data that SASL binds itself to this connection with; None where there are none."""
+        return tls.exporter(self._tls) if self._tls is not None else None
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -185,6 +191,7 @@ class Transport:
                 raise Gone(_reason(error)) from None
             else:
                 self._tls = connection
+                self.certificate = tls.certificate(connection)
                 return
 
     def close(self) -> None:

@@ -56,11 +56,15 @@ class House(Protocol):
 
 @dataclass(frozen=True)
 class Door:
-    """A listener as the worker serves it: its name, its TLS, and whether it begins with TLS."""
+    """A listener as the worker serves it: its name, its TLS, and whether it begins with TLS.
+
+    redirect: the port that clients are sent to instead of being served.
+    """
 
     name: str
     tls: Context | None
     implicit_tls: bool
+    redirect: int | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,9 @@ class Worker:
         transport = Transport(sock)
         self._accepted += 1
         identity = {"id": f"{os.getpid()}.{self._accepted}", "listener": door.name, "peer": str(address[0])}
+        if door.redirect is not None:
+            self._redirect(door.redirect, transport, identity)
+            return
         if len(self._connections) >= self._plan.max_connections:
             self._turn_away(door, transport, identity)
             return
@@ -199,6 +206,17 @@ class Worker:
             del self._connections[connection]
             if self._retired and not self._connections:
                 self._ended.set()
+
+    def _redirect(self, port: int, transport: Transport, identity: dict[str, str]) -> None:
+        """Say where to go, and close; nothing that the client sends is read."""
+        event(logger, logging.INFO, "redirected", **identity, port=port)
+        bye = Status("BYE", f"Please connect to port {port}, with TLS from the beginning.")
+        try:
+            transport.write(b"".join(bye.chunks(False)), time.monotonic() + HANDSHAKE)
+        except (Gone, TimedOut):
+            pass
+        finally:
+            transport.close()
 
     def _turn_away(self, door: Door, transport: Transport, identity: dict[str, str]) -> None:
         """Over the limit: say so if it costs little, and close."""

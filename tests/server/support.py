@@ -155,7 +155,7 @@ class SmallHouse:
         self.loop = loop
 
     def begin(self, listener, peer):
-        return lambda private, log: SmallConversation(private, log, self.loop)
+        return lambda private, log, security: SmallConversation(private, log, self.loop)
 
     def close(self):
         pass
