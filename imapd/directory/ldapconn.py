@@ -64,7 +64,7 @@ class Pool:
         return self._ask(lambda replica: replica.passwords, work, lambda: not sent)
 
     def compare(self, dn: str, attribute: str, value: bytes) -> bool:
-        """Whether an entry has a value, by the attribute's equality. Not for passwords, which are compared as octets."""
+        """Whether an entry has a value, by the attribute's equality. Passwords are not compared."""
         if attribute.lower() == "userpassword":
             raise ValueError("a comparison says nothing about a password")
         return self._ask(lambda replica: replica.searches, lambda link: link.compare(dn, attribute, value))

@@ -82,7 +82,11 @@ def all_of(*filters: Filter) -> Filter:
 
 def escaped(value: bytes) -> str:
     """A value as RFC 4515 section 3 writes it, in ASCII."""
-    return "".join(chr(octet) if octet in _PLAIN else f"\\{octet:02x}" for octet in value)
+    # Spaces at the ends are escaped: readers of filters strip them, and a binary value may begin or end with the octet.
+    first, last = len(value) - len(value.lstrip(b" ")), len(value.rstrip(b" "))
+    return "".join(
+        chr(octet) if octet in _PLAIN and first <= at < last else f"\\{octet:02x}" for at, octet in enumerate(value)
+    )
 
 
 def _several(sign: str, filters: Sequence[Filter]) -> Filter:

@@ -47,6 +47,7 @@ class LinkPool:
     def run(self, work: Callable[[Link], Result], seconds: float) -> Result:
         """Do something on a connection within so many seconds."""
         until = self._loop.monotonic() + seconds
+        kept = False
         try:
             with self._one(seconds, new=False) as link:
                 kept = link.used

@@ -8,8 +8,8 @@ any host that a referral names.
 1. What goes wrong leaves this room as a DirectoryDown. After it the connection is closed: an answer that comes late
    must not be taken for another user's.
 2. Nobody uses ldap3's own notion of success: its bind() returns a tuple, which is always true.
-3. Passwords are octets; the library would change text (SASLprep). They are forgotten after each bind, and the tuples
-   that the library returns contain them: they end here.
+3. Passwords are octets; the library would change text (SASLprep). They are forgotten after each bind, and requests are
+   not kept in a readable form, as the library does it for its callers.
 """
 
 import contextlib
@@ -21,6 +21,9 @@ from typing import Any
 
 import ldap3
 from ldap3.core.exceptions import LDAPSessionTerminatedByServerError
+from ldap3.protocol.convert import build_controls_list
+from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
+from ldap3.strategy.safeSync import SafeSyncStrategy
 
 from imapd.directory.bindcontrols import POLICY, verdict
 from imapd.directory.ldapfilter import Filter
@@ -180,8 +183,11 @@ class Link:
             check_names=False,
             return_empty_attributes=False,
         )
+        strategy = _Strategy(self._ldap)
+        self._ldap.strategy = strategy
+        for name in ("send", "get_response", "post_send_single_response", "post_send_search"):
+            setattr(self._ldap, name, getattr(strategy, name))
         self._ldap.socket = self._socket
-        self._ldap.strategy._outstanding = {}
         self._ldap.closed = False
         self._ldap.listening = True
 
@@ -204,7 +210,7 @@ class Link:
                     ldap.rebind(dn, password, ldap3.SIMPLE, controls=asked, read_server_info=False)
                 result = ldap.result
             finally:
-                ldap.password = ldap.request = None
+                ldap.password = None
             controls = {name: one["value"] or b"" for name, one in (result.get("controls") or {}).items()}
         return result["result"], result["message"] or "", controls
 
@@ -245,6 +251,30 @@ class Link:
     def _fail(self, reason: str) -> None:
         self.close()
         raise DirectoryDown(f"{self.address}: {reason}")
+
+
+class _Strategy(SafeSyncStrategy):  # type: ignore[misc]
+    """How the library sends a request and waits for its answer, with a sending of our own.
+
+    The library's reads each request back into text, passwords and octets of filters among it, and fails where they are
+    not UTF-8.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._outstanding: dict[int, dict[str, object]] = {}
+        self._number = 0
+
+    def send(self, kind: str, request: Any, controls: Any = None) -> int:
+        self._number += 1
+        message = LDAPMessage()
+        message["messageID"] = MessageID(self._number)
+        message["protocolOp"] = ProtocolOp().setComponentByName(kind, request)
+        if (listed := build_controls_list(controls)) is not None:
+            message["controls"] = listed
+        self._outstanding[self._number] = {}
+        self.sending(message)
+        return self._number
 
 
 class _Socket:

@@ -16,6 +16,8 @@ from imapd.directory.ldapfilter import all_of, any_of, equal, matching, present
         (equal("uid", "\\2a"), r"(uid=\5c2a)"),
         (equal("cn", "Zoë"), r"(cn=Zo\c3\ab)"),
         (equal("uid", "a\0b"), r"(uid=a\00b)"),
+        (equal("cn", " Jo Doe  "), r"(cn=\20Jo Doe\20\20)"),
+        (equal("cn", "  "), r"(cn=\20\20)"),
         (equal("objectGUID", b"\x00\xff("), r"(objectGUID=\00\ff\28)"),
         (equal("userCertificate;binary", b"x"), "(userCertificate;binary=x)"),
         (equal("2.5.4.3", "x"), "(2.5.4.3=x)"),

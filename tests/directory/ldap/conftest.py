@@ -1,11 +1,17 @@
 """LDAP servers for the tests of this room.
 
 `acme` and `partner` live as long as the run, and no test may change or stop them; `make_slapd` makes some of a test's
-own, which may.
+own, which may. `open_pool` opens connections as the service, on a real loop.
 """
 
+import dataclasses
+
+import gevent
 import pytest
 
+from imapd.directory.ldapconn import Identity, Places, Pool
+from imapd.server.loop import GeventLoop
+from tests.directory.ldap import support
 from tests.support.slapd import Slapd, people
 
 
@@ -37,3 +43,68 @@ def make_slapd(tmp_path):
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def gevent_loop():
+    loop = GeventLoop()
+    yield loop
+    loop.close()
+    gevent.sleep(0)
+
+
+@pytest.fixture
+def open_pool(gevent_loop):
+    """Connections to a server, or to URIs; arguments as for Places."""
+    opened = []
+
+    def open(server, **changes):
+        places = places_of(server) if isinstance(server, Slapd) else Places(uris=tuple(server), base="dc=acme,dc=example")
+        pool = Pool(dataclasses.replace(places, **changes), gevent_loop)
+        opened.append(pool)
+        return pool
+
+    yield open
+    for pool in opened:
+        pool.close()
+
+
+def places_of(server):
+    return Places(
+        uris=(server.uri,),
+        base=server.base,
+        identity=Identity(server.service_dn, server.service_password.encode()),
+        ca_file=server.ca_file,
+    )
+
+
+@pytest.fixture
+def heart(gevent_loop):
+    """Beats every 5 ms; `heart()` is the longest time between two beats so far, in seconds."""
+    beats = [gevent_loop.monotonic()]
+    longest = [0.0]
+
+    def beat():
+        while True:
+            gevent.sleep(0.005)
+            now = gevent_loop.monotonic()
+            longest[0] = max(longest[0], now - beats[-1])
+            beats[-1] = now
+
+    greenlet = gevent.spawn(beat)
+    yield lambda: longest[0]
+    greenlet.kill()
+
+
+@pytest.fixture
+def open_directory():
+    """Makes directories over servers; the arguments are those of support.open_directory."""
+    made = []
+
+    def make(server, **arguments):
+        made.append(support.open_directory(server, **arguments))
+        return made[-1]
+
+    yield make
+    for directory in made:
+        directory.close()
