@@ -150,7 +150,8 @@ class LdapDirectory:
                 log.warning("directory %s gives no password of %r that could be compared", self.name, person.dn)
             trace("%s: compared with the stored passwords: %s", self.name, "right" if right else "wrong")
             return Verdict.RIGHT if right else Verdict.WRONG
-        if person is None or not password or not person.dn:
+        if person is None or not password or not person.dn or not _is_text(password):
+            trace("%s: nothing to try by a bind", self.name)
             return Verdict.WRONG
         verdict = self._servers.bind_as(person.dn, password)
         trace("%s: bind as %s: %s", self.name, person.dn, verdict.value)
@@ -289,6 +290,15 @@ class LdapDirectory:
 
 def _holds(person: Person, der: bytes) -> bool:
     return any(hmac.compare_digest(held, der) for held in person.certificates)
+
+
+def _is_text(password: bytes) -> bool:
+    """RFC 4513 section 5.1.3: passwords are sent in UTF-8. What is none would be taken for a server's bad answer."""
+    try:
+        password.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_below(dn: str, base: str) -> bool:
