@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scramp import ScramClient, ScramException
+from scramp import ScramException
 
-from imapd.directory import scram, sasl
+from imapd.directory import sasl, scram
 from imapd.directory.sasl import (
     MECHANISMS,
     Bearer,
@@ -28,13 +28,15 @@ from imapd.directory.sasl import (
 )
 from imapd.directory.scram import ScramVerifier
 from imapd.model.errors import BadSyntax, Refused
+from tests.support.scramclient import scram_client
 
 VERIFIER = ScramVerifier.make("wonderland", 4096)
 BINDING = bytes(range(32))
+NOWHERE = Surroundings()
 BOUND = Surroundings(BINDING, binding_offered=True)
 
 
-def converse(mechanism, *responses, surroundings=Surroundings(), refuse=False):
+def converse(mechanism, *responses, surroundings=NOWHERE, refuse=False):
     """The challenges and the proof of one exchange."""
     exchange = mechanism().exchange(surroundings)
     challenges, proof, left = [], None, list(responses)
@@ -132,10 +134,9 @@ class Client:
     """scramp's client, and what goes back and forth."""
 
     def __init__(self, name="alice", password="wonderland", bound=False, data=BINDING):
-        mechanisms = ["SCRAM-SHA-256-PLUS" if bound else "SCRAM-SHA-256"]
-        self.client = ScramClient(mechanisms, name, password, channel_binding=("tls-exporter", data) if bound else None)
+        self.client = scram_client(name, password, data if bound else None)
 
-    def run(self, mechanism=ScramSha256, surroundings=Surroundings(), verifier=VERIFIER):
+    def run(self, mechanism=ScramSha256, surroundings=NOWHERE, verifier=VERIFIER):
         """The proof; the server's signature has been seen and found right."""
         exchange = mechanism().exchange(surroundings)
         assert next(exchange) == b""
@@ -182,7 +183,7 @@ def test_the_client_may_say_as_whom():
     assert isinstance(started(b"n,a=boss,n=ada,r=nonce"), Wanted)
 
 
-def started(first, mechanism=ScramSha256, surroundings=Surroundings()):
+def started(first, mechanism=ScramSha256, surroundings=NOWHERE):
     exchange = mechanism().exchange(surroundings)
     next(exchange)
     return exchange.send(first)
