@@ -208,6 +208,7 @@ def _note_strictly(connection: SSL.Connection, certificate: Any, error: int, dep
 # By the numbers of X509_STORE_CTX_get_error(3).
 _FAULTS = {
     3: "there is no list of revoked certificates of its authority",
+    7: "its authority has not signed it",
     9: "it is not valid yet",
     10: "it has expired",
     11: "the list of revoked certificates is not valid yet",
