@@ -53,7 +53,9 @@ class Pattern:
             return cls(text, name=name.dn_key)
         if name.kind is Kind.ADDRESS and name.attribute is None:
             return cls(text, address=name.key)
-        raise ValueError(f"{text!r} is not *, a branch such as */Acme, a distinguished name or an address")
+        raise ValueError(
+            f"{text!r} is not *, a branch such as */Acme, an address, or a distinguished name (which is quoted whole)"
+        )
 
     def matches(self, person: Person) -> bool:
         """Whether the entry means the person by name, not by a group."""

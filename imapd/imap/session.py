@@ -99,7 +99,7 @@ class SessionSettings:
     offered. name_password: logins by name and password are taken at all. mechanisms: the SASL mechanisms that may be
     offered. certificate_required: nobody logs in without a client certificate. both_required: nor without a password,
     and both have to be the same person's. append_limit: octets of a message in APPEND. special_use: pairs of a use and
-    a mailbox name.
+    a mailbox name. referrals: who has his mail elsewhere is told where.
     product, version, support_url: for ID (RFC 2971); what is empty is not told. keepalive: seconds after which an idle
     client is told that the connection lives (0: never).
     """
@@ -111,6 +111,7 @@ class SessionSettings:
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
     certificate_required: bool = False
     both_required: bool = False
+    referrals: bool = False
     append_limit: int = 50 * 1024 * 1024
     special_use: tuple[tuple[str, str], ...] = ()
     product: str = "imapd"

@@ -170,7 +170,7 @@ def _claimed(proof: Proof) -> str:
 
 def _enter(session: Session, method: str, person: Person, account: Account, began: float) -> Done:
     session.enter(person, account)
-    _tell(session, "login", method, began, person=person.user_name)
+    _tell(session, "login", method, began, person=person.user_name, directory=person.directory)
     words = " ".join(session.offers.capabilities(session))
     return Done("You have logged in.", code=f"CAPABILITY {words}")
 
