@@ -102,8 +102,8 @@ class JwtIssuer:
     def _key(self, name: object) -> Key:
         if not self._keys:
             self._renew()
-        elif self._loop.monotonic() - self._taken > OLDEST:
-            self._loop.spawn(self._renew)
+        elif self._loop.monotonic() - max(self._taken + OLDEST, self._tried + LEAST_AGE) > 0:
+            self._loop.spawn(self._renew)  # the old ones do until then
         if not self._keys:
             raise Unreachable("the keys of the issuer of tokens have not been seen yet")
         key = self._named(name)
