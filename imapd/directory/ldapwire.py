@@ -145,6 +145,7 @@ class Link:
             )
             # Active Directory puts references among the entries: "look there as well". They are not followed.
             entries = [_entry(item) for item in response or () if item["type"] == "searchResEntry"]
+            _require(result, "searchResDone")
         code = result["result"]
         if code == _SIZE_LIMIT or (limit and len(entries) > limit):
             raise TooMany(tuple(entries[:limit] if limit else entries))
@@ -163,6 +164,7 @@ class Link:
         """Whether an entry has this value."""
         with self._asking() as ldap:
             _, result, _, _ = ldap.compare(dn, attribute, value)
+            _require(result, "compareResponse")
         if result["result"] not in _COMPARED:
             self._fail(f"a comparison failed: {_words(result['result'], result['message'])}")
         return _COMPARED[result["result"]]
@@ -195,6 +197,7 @@ class Link:
         """RFC 4511 section 4.14. What may have been slipped in behind the answer is read by nobody."""
         with self._asking() as ldap:
             _, result, _, _ = ldap.extended(_START_TLS)
+            _require(result, "extendedResp")
         if result["result"] != _SUCCESS:
             self._fail(f"it refuses StartTLS: {_words(result['result'], result['message'])}")
 
@@ -209,6 +212,7 @@ class Link:
                     asked = [(POLICY, False, None)]
                     ldap.rebind(dn, password, ldap3.SIMPLE, controls=asked, read_server_info=False)
                 result = ldap.result
+                _require(result, "bindResponse")
             finally:
                 ldap.password = None
             controls = {name: one["value"] or b"" for name, one in (result.get("controls") or {}).items()}
@@ -218,6 +222,7 @@ class Link:
         """RFC 4532; None where the server does not tell."""
         with self._asking() as ldap:
             _, result, _, _ = ldap.extended(_WHO_AM_I)
+            _require(result, "extendedResp")
         return result.get("responseValue") or b"" if result["result"] == _SUCCESS else None
 
     @contextlib.contextmanager
@@ -354,6 +359,12 @@ class _Socket:
         except OSError as error:
             self.fault = Gone(f"{self._address}: {what}: {error.strerror or error}")
             raise self.fault from None
+
+
+def _require(result: Any, kind: str) -> None:
+    """The library takes any kind of answer with the right number, and every kind has a result code."""
+    if result["type"] != kind:
+        raise ValueError(f"{result['type']} in the place of {kind}")
 
 
 def _entry(item: Any) -> Entry:

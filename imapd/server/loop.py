@@ -104,7 +104,15 @@ class GeventLoop:
         return cast("socket.socket", sock)
 
     def tls_context(self, ca_file: str | None) -> "SSLContext":
-        return cast("SSLContext", gevent.ssl.create_default_context(cafile=ca_file))
+        # Not gevent.ssl.create_default_context, which is the standard one: its handshakes would stop the loop. As a
+        # client it requires a certificate, and checks the name, from the beginning.
+        context = cast("SSLContext", gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT))
+        context.minimum_version = gevent.ssl.TLSVersion.TLSv1_2
+        if ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca_file)
+        return context
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> Watching:
         if self._watch is None:

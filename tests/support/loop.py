@@ -119,7 +119,9 @@ class PlainLoop:
         return sock
 
     def tls_context(self, ca_file: str | None) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(ca_file)
+        return context
 
     def watch(self, directories: Sequence[str], bell: Callable[[], None]) -> PlainWatching:
         watching = PlainWatching(directories, bell)

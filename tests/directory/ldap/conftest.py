@@ -36,7 +36,9 @@ def make_slapd(tmp_path):
     made = []
 
     def make(entries=None, **arguments):
-        server = Slapd(tmp_path / f"slapd{len(made)}", people("ada", "ben") if entries is None else entries, **arguments)
+        server = Slapd(
+            tmp_path / f"slapd{len(made)}", people("ada", "ben") if entries is None else entries, **arguments
+        )
         made.append(server)
         return server.start()
 
@@ -59,7 +61,9 @@ def open_pool(gevent_loop):
     opened = []
 
     def open(server, **changes):
-        places = places_of(server) if isinstance(server, Slapd) else Places(uris=tuple(server), base="dc=acme,dc=example")
+        places = (
+            places_of(server) if isinstance(server, Slapd) else Places(uris=tuple(server), base="dc=acme,dc=example")
+        )
         pool = Pool(dataclasses.replace(places, **changes), gevent_loop)
         opened.append(pool)
         return pool
@@ -92,7 +96,7 @@ def heart(gevent_loop):
             beats[-1] = now
 
     greenlet = gevent.spawn(beat)
-    yield lambda: longest[0]
+    yield lambda: max(longest[0], gevent_loop.monotonic() - beats[-1])
     greenlet.kill()
 
 
