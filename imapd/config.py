@@ -15,14 +15,9 @@ from typing import Any
 import configobj
 
 from imapd import settings as table
+from imapd.directory.presets import FIELDS
 from imapd.kinds import DN, PLACE, Kind
 from imapd.settings import Declaration, Directory, Listener, NamedCertificate, OAuth, Settings, Tls
-
-# The fields of a Person that [[[attributes]]] may map (see directory/person).
-ATTRIBUTE_FIELDS = (
-    "login", "unique_id", "user_name", "full_names", "short_name", "internet_address", "addresses", "mail_server",
-    "mail_file", "mail_domain", "quota", "quota_messages", "certificates", "status", "password",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,7 +151,7 @@ class _Reader:
     def _attributes(self, place: tuple[str, ...], raw: Any) -> dict[str, tuple[str, ...]]:
         if not isinstance(raw, dict):
             return {}
-        self._unknown(raw, ATTRIBUTE_FIELDS, place)
+        self._unknown(raw, FIELDS, place)
         return {key: tuple(_listed(value)) for key, value in raw.items() if not isinstance(value, dict)}
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -218,9 +213,21 @@ class _Reader:
             place = ("directories", directory.name)
             if directory.type == "ldif" and not directory.file:
                 self._problem(place, f"'file' is missing in {_brackets(place)}: a directory of type ldif needs it")
+            if directory.type == "ldap":
+                self._check_ldap(place, directory)
         orders = [directory.order for directory in values["directories"]]
         if len(orders) > 1 and len(set(orders)) < len(orders):
             self._problem(("directories",), "two directories have the same 'order'; number them 1, 2, ...")
+
+    def _check_ldap(self, place: tuple[str, ...], directory: Directory) -> None:
+        for key in ("uri", "base"):
+            if not getattr(directory, key):
+                self._problem(place, f"'{key}' is missing in {_brackets(place)}: a directory of type ldap needs it")
+        for one, other in (("bind_dn", "bind_password_file"), ("tls_certificate", "tls_key")):
+            if bool(getattr(directory, one)) != bool(getattr(directory, other)):
+                self._problem(place, f"'{one}' and '{other}' go together; one of them is missing in {_brackets(place)}")
+        if directory.sasl == "external" and directory.bind_dn:
+            self._problem((*place, "sasl"), "sasl = external takes the place of 'bind_dn' and its password; choose one")
 
     def _check_listener(self, listener: Listener, tls: Tls, ways: set[str], targets: bool) -> None:
         place = ("listeners", listener.name)

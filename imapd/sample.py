@@ -163,13 +163,13 @@ def _man_keys(kind: type) -> str:
 
 
 def _man_attributes() -> str:
-    from imapd.config import ATTRIBUTE_FIELDS
+    from imapd.directory.presets import FIELDS
 
     return (
         ".SH [directories] [[name]] [[[attributes]]]\n"
         "Which attributes of an entry hold what, where the preset does not fit: one or more names of attributes,\n"
         'the first that is present counts, or a template in quotes such as "{short_name}". The fields are:\n'
-        + _roff(", ".join(ATTRIBUTE_FIELDS))
+        + _roff(", ".join(FIELDS))
         + ".\n"
     )
 

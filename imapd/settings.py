@@ -84,10 +84,6 @@ def _is(*values: Any) -> Callable[[Any], bool]:
     return lambda value: value in values
 
 
-def _has(*words: str) -> Callable[[Any], bool]:
-    return lambda value: any(word in value for word in words)
-
-
 @dataclass(frozen=True)
 class Service:
     """The daemon as a whole: who it runs as, its processes and its limits."""
@@ -112,8 +108,7 @@ class Service:
     control_socket: str | None = setting(
         PATH,
         None,
-        "A socket for the administrator's commands to the running daemon.",
-        later=Later("commands to the running daemon"),
+        "A socket for the administrator's commands to the running daemon, such as imapd auth flush.",
         example="/run/imapd/control.sock",
     )
     max_sessions: int = setting(
@@ -294,13 +289,12 @@ class Authentication:
 
 @dataclass(frozen=True)
 class Directory:
-    """A source of people: an LDIF file now, LDAP directories by and by."""
+    """A source of people: an LDIF file, or an LDAP directory with one or more servers."""
 
     name: str = inner("")
     type: str = required(
         choice("ldif", "ldap"),
-        "Where the people are: ldif is a file that the daemon reads by itself.",
-        later=Later("directories of type ldap", refuse=bool, applies=_is("ldap")),
+        "Where the people are: ldif is a file that the daemon reads by itself, ldap is servers that it asks.",
         example="ldif",
     )
     order: int = setting(whole(1, 1000), 1, "The directories are asked in this order.")
@@ -308,32 +302,76 @@ class Directory:
     uri: tuple[str, ...] = setting(
         WORDS,
         (),
-        "ldap: the servers, in order of preference.",
+        "ldap: the servers, all with the same content, in order of preference: ldap://, ldaps://, ldapi://, or "
+        "ldap+srv:// and ldaps+srv:// with a domain whose servers DNS names.",
         example="ldaps://ldap1.example.org, ldaps://ldap2.example.org",
     )
     base: str | None = setting(
         DN, None, "ldap: the entry below which people are.", example='"ou=people,dc=example,dc=org"'
     )
+    group_base: str | None = setting(
+        DN,
+        None,
+        "ldap: the entry below which groups are. Not set: anywhere in the organization of the base.",
+        example='"ou=groups,dc=example,dc=org"',
+    )
+    canary: str | None = setting(
+        DN,
+        None,
+        "ldap: an entry that the daemon must be able to see; a server that does not show it is taken for one that is "
+        "down, not for one that knows nobody.",
+        example='"uid=monitor,ou=people,dc=example,dc=org"',
+    )
+    check_person: str | None = setting(
+        TEXT,
+        None,
+        "ldap: the login name of somebody whom `imapd check` looks up, to see that people are found and have mail.",
+        example="anna",
+    )
     bind_dn: str | None = setting(
-        DN, None, "ldap: who the daemon is for the directory.", example='"cn=imapd,ou=services,dc=example,dc=org"'
+        DN,
+        None,
+        "ldap: who the daemon is for the directory. Not set: nobody.",
+        example='"cn=imapd,ou=services,dc=example,dc=org"',
     )
     bind_password_file: str | None = setting(
         PATH, None, "ldap: a file with the daemon's own password.", example="/etc/imapd/directory.secret"
+    )
+    sasl: str = setting(
+        choice("no", "external"),
+        "no",
+        "ldap: external has the server know the daemon by its TLS certificate or, on ldapi://, by its user, without a "
+        "password.",
     )
     starttls: str = setting(choice("no", "required"), "no", "ldap: whether TLS is asked for on an ldap:// port.")
     tls_ca: str | None = setting(
         PATH,
         None,
-        "ldap: the authorities that the servers' certificates must come from.",
+        "ldap: the authorities that the servers' certificates must come from. Not set: those of the system.",
         example="/etc/imapd/directory-ca.pem",
+    )
+    tls_certificate: str | None = setting(
+        PATH, None, "ldap: a certificate of the daemon's own, PEM.", example="/etc/imapd/directory-client.pem"
+    )
+    tls_key: str | None = setting(PATH, None, "ldap: its private key, PEM.", example="/etc/imapd/directory-client.key")
+    verify: str = setting(
+        choice("bind", "hash"),
+        "bind",
+        "ldap: how passwords are checked: the server does it, by a bind, or the daemon, which must be allowed to read "
+        "stored passwords then, and does not count as a failure with the server.",
+    )
+    timeout: float = setting(
+        duration(1, MINUTE), 6.0, "ldap: how long a question waits for its answer, over all servers."
+    )
+    connections: int = setting(
+        whole(1, 64),
+        4,
+        "ldap: the most connections of each worker to a server, for searches and as many for passwords.",
     )
     preset: str = setting(
         choice("inetorgperson", "domino", "ad", "qmail", "ipa"),
         "inetorgperson",
-        "Which attributes hold what.",
-        later=Later(
-            "the attribute presets domino, ad, qmail and ipa", refuse=bool, applies=_is("domino", "ad", "qmail", "ipa")
-        ),
+        "Which attributes hold what; [[[attributes]]] changes single ones.",
     )
     domains: tuple[str, ...] = setting(
         WORDS, (), "The mail domains that this directory answers for.", example="example.org"
@@ -347,15 +385,15 @@ class Directory:
     naming_rules: tuple[str, ...] = setting(
         WORDS,
         (),
-        "Which distinguished names may be found here, six parts each.",
-        later=Later("naming rules", refuse=bool),
+        "Which distinguished names people may have here, by six parts, ou/ou/ou/ou/o/c, of which * is any. Whoever is "
+        "found and fits no rule does not get in.",
         example='"*/*/*/*/Acme/*",',
     )
     trusted_for: tuple[str, ...] = setting(
         choice("credentials", "certificates", "groups", many=True),
         ("credentials",),
-        "What the directory is believed in.",
-        later=Later("trust for groups", applies=_has("groups")),
+        "What the directory is believed in: passwords, client certificates, who is in which group. Where none is "
+        "trusted for groups, the first one is.",
     )
     mail_prefix: str | None = setting(
         TEXT, None, "A folder below the mail root that the mail files of its people must lie in.", example="partner"

@@ -15,26 +15,28 @@ from typing import TYPE_CHECKING, cast
 
 import imapd
 from imapd.directory.chain import DirectoryChain
-from imapd.directory.ldifdirectory import LdifDirectory
-from imapd.directory.names import Level, Scope
-from imapd.directory.person import AttributeMap, path_fault
+from imapd.directory.person import path_fault
+from imapd.directory.tokens import Issuer, Terms
 from imapd.imap import catalogue
 from imapd.imap.dispatch import Conversation
 from imapd.imap.extension import Offers
-from imapd.imap.session import Session, SessionSettings
+from imapd.imap.session import Security, Session, SessionSettings
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.store import Account, Owner, Store
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
+from imapd.server import directories, entrance
 from imapd.server.connection import Begin, SessionLog
 from imapd.server.loop import GeventLoop
 
 if TYPE_CHECKING:
-    from imapd.settings import Directory, Listener, Settings
+    from imapd.settings import Listener, OAuth, Settings
 
 # An idle client's connection shows life after that long at the earliest, and twice that at the latest: the address
 # translators of mobile networks forget a silent connection after five minutes.
 KEEPALIVE = 120.0
+
+_SECRET_SIZE = 32
 
 
 class HouseError(Exception):
@@ -54,13 +56,19 @@ class House:
     def begin(self, listener: str, peer: str) -> Begin:
         """The maker of a conversation with a client that came in by that listener."""
 
-        def start(private: bool, log: SessionLog) -> Conversation:
+        chain = self.chain.at(listener)
+
+        def start(private: bool, log: SessionLog, security: Security) -> Conversation:
             session = Session(
-                self.offers, self.loop, self.chain, self.store, peer, private, self.settings[listener], log
+                self.offers, self.loop, chain, self.store, peer, private, self.settings[listener], log, security
             )
             return Conversation(session)
 
         return start
+
+    def forget(self, name: str | None) -> int:
+        """Forget what is remembered of logins, a person's or all; tells how many logins that were."""
+        return self.chain.flush(name)
 
     def close(self) -> None:
         """Give everything back."""
@@ -94,19 +102,37 @@ def home_below(root: str, mail_file: str | None) -> str:
     return os.path.join(root, mail_file)
 
 
-def builder(settings: Settings) -> Callable[[GeventLoop], House]:
+def secret(state_directory: str | None) -> bytes:
+    """The daemon's own secret: the same for all workers, and over restarts where there is a folder to keep it in."""
+    if state_directory is None:
+        return os.urandom(_SECRET_SIZE)
+    path = os.path.join(state_directory, "secret")
+    try:
+        with open(path, "rb") as file:
+            kept = file.read(_SECRET_SIZE + 1)
+        if len(kept) == _SECRET_SIZE:
+            return kept
+    except FileNotFoundError:
+        pass
+    made = os.urandom(_SECRET_SIZE)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(made)
+    return made
+
+
+def builder(settings: Settings, secret: bytes | None = None) -> Callable[[GeventLoop], House]:
     """Makes the house once there is a loop, in the worker."""
-    return lambda loop: build(settings, loop)
+    return lambda loop: build(settings, loop, secret)
 
 
-def build(settings: Settings, loop: Loop) -> House:
-    """Build everything."""
+def build(settings: Settings, loop: Loop, secret: bytes | None = None) -> House:
+    """Build everything. secret: see `secret`; not given, one for this process."""
     primary = min(directory.order for directory in settings.directories)
-    directories = [open_directory(settings, one, loop, one.order == primary) for one in settings.directories]
+    opened = [directories.open_directory(settings, one, loop, one.order == primary) for one in settings.directories]
     store = LocalStore(loop, create=settings.mail.create, special_use=special_use(settings))
     return House(
         loop=loop,
-        chain=DirectoryChain(directories, loop, delay=settings.authentication.failure_delay),
+        chain=entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret),
         store=BelowRoot(store, settings.mail.root),
         offers=catalogue.offers(settings.imap.without),
         settings={one.name: session_settings(settings, one) for one in settings.listeners},
@@ -124,27 +150,17 @@ def check(settings: Settings) -> None:
     """Try what would keep the workers from being built. Raises HouseError."""
     for directory in settings.directories:
         try:
-            open_directory(settings, directory, cast("Loop", _NoLoop()), primary=True).close()
+            directories.check(settings, directory, cast("Loop", _NoLoop()))
         except Exception as error:
             raise HouseError(f"[directories] [[{directory.name}]]: {error}") from error
+    try:
+        entrance.check(settings)
+    except ValueError as error:
+        raise HouseError(str(error)) from None
     try:
         catalogue.offers(settings.imap.without)
     except ValueError as error:
         raise HouseError(f"[imap] without: {error}") from None
-
-
-def open_directory(settings: Settings, directory: Directory, loop: Loop, primary: bool) -> LdifDirectory:
-    """A directory of the settings, read. Raises ValueError, LdifError."""
-    if directory.file is None:
-        raise ValueError("a directory of type ldif needs 'file'")
-    attributes = AttributeMap.load(
-        directory.preset, directory.attributes, settings.mail.mail_file, directory.mail_prefix
-    )
-    scope = Scope.of(primary, directory.domains, directory.flat_names, directory.naming_rules, directory.trusted_for)
-    level = Level(settings.authentication.internet_authentication)
-    return LdifDirectory(
-        directory.name, directory.file, attributes, loop, order=directory.order, scope=scope, level=level
-    )
 
 
 def session_settings(settings: Settings, listener: Listener) -> SessionSettings:
@@ -154,12 +170,35 @@ def session_settings(settings: Settings, listener: Listener) -> SessionSettings:
         plaintext_login=listener.plaintext_login,
         starttls=listener.security == "starttls",
         name_password=listener.name_password,
-        mechanisms=settings.authentication.mechanisms,
+        mechanisms=mechanisms(settings, listener),
+        certificate_required=listener.client_certificate == "required",
+        both_required=listener.require_both,
+        referrals=settings.authentication.other_mail_server == "referral",
         append_limit=settings.mail.append_limit,
         special_use=special_use(settings),
         version=imapd.__version__,
         keepalive=KEEPALIVE,
     )
+
+
+def mechanisms(settings: Settings, listener: Listener) -> tuple[str, ...]:
+    """The mechanisms for which there is at this listener what they need, as far as the settings say."""
+    missing = set()
+    if settings.oauth.issuer is None:
+        missing |= {"OAUTHBEARER", "XOAUTH2"}
+    if listener.client_certificate == "no":
+        missing.add("EXTERNAL")
+    return tuple(name for name in settings.authentication.mechanisms if name not in missing)
+
+
+def issuer(oauth: OAuth, loop: Loop) -> Issuer | None:
+    """Whose tokens are believed, if anybody's."""
+    if oauth.issuer is None or oauth.audience is None or oauth.keys is None:
+        return None
+    # In the worker: it brings urllib, which must not be there before sockets are patched.
+    from imapd.directory.jwtissuer import JwtIssuer, reader
+
+    return JwtIssuer(Terms(oauth.issuer, oauth.audience, oauth.claim, oauth.scope), loop, reader(oauth.keys))
 
 
 def special_use(settings: Settings) -> tuple[tuple[str, str], ...]:
