@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from imapd.directory.chain import DirectoryChain, Policy
+from imapd.directory.mailserver import Elsewhere, Home
 from imapd.imap.commands.login import Login
 from imapd.mailstore.errors import NoSuchAccount
 from imapd.mailstore.memory import MemoryStore
+from tests.support.directories import FakeDirectory, person
 from tests.support.loop import PlainLoop
 from tests.support.people import People
 from tests.support.talk import DEFAULT, Talk
@@ -196,3 +199,15 @@ def test_what_was_said_in_the_clear_is_forgotten() -> None:
 
 def test_starttls_comes_before_login() -> None:
     assert Talk(private=False).login().say("a STARTTLS")[0].startswith("a BAD STARTTLS comes before login")
+
+
+def test_who_has_his_mail_elsewhere_is_told_where_in_a_line_of_its_own() -> None:
+    people = FakeDirectory("acme", 1, {"ada": person("ada", mail_server="imap2.example.org", short_name="a]b\r\n")})
+    policy = Policy(delay=0, home=Home(Elsewhere.REFERRAL, ["imap.example.org"]))
+    talk = Talk(people=DirectoryChain([people], PlainLoop(), policy), settings=replace(DEFAULT, referrals=True))
+    assert "LOGIN-REFERRALS" in talk.say("a CAPABILITY")[0].split()
+    code = "REFERRAL imap://a%5Db%0D%0A;AUTH=*@imap2.example.org/"
+    assert talk.say("b LOGIN ada secret") == [f"b NO [{code}] Your mail is on imap2.example.org."]
+    assert talk.say(f"c AUTHENTICATE PLAIN {b64(chr(0) + 'ada' + chr(0) + 'secret')}")[0].startswith(f"c NO [{code}]")
+    assert talk.logged("login_failed")[0]["reason"] == "the mail of 'uid=ada,o=first' in first is on 'imap2.example.org'"
+    assert "LOGIN-REFERRALS" not in Talk().say("a CAPABILITY")[0]
