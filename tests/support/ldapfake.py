@@ -59,9 +59,13 @@ class Fake:
         self.clients = 0
         self.over = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._connections: list[socket.socket] = []
 
     def receive(self, connection: socket.socket) -> bytes:
+        """What the client sends next; where it has left, that ends the work on it."""
         data = connection.recv(65536)
+        if not data:
+            raise ConnectionResetError
         self.received += data
         return data
 
@@ -73,6 +77,9 @@ class Fake:
         self.over.set()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
 
@@ -88,6 +95,7 @@ class Fake:
             except OSError:
                 return
             self.clients += 1
+            self._connections.append(connection)
             self._begin(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -98,8 +106,8 @@ class Fake:
 
 def silent(server: Fake, connection: socket.socket) -> None:
     """Takes everything and says nothing."""
-    while server.receive(connection):
-        pass
+    while True:
+        server.receive(connection)
 
 
 def dripping(seconds: float) -> Callable[[Fake, socket.socket], None]:
@@ -118,7 +126,8 @@ def saying(octets: bytes) -> Callable[[Fake, socket.socket], None]:
     """Answers whatever it is asked with these octets."""
 
     def handle(server: Fake, connection: socket.socket) -> None:
-        while server.receive(connection):
+        while True:
+            server.receive(connection)
             connection.sendall(octets)
 
     return handle

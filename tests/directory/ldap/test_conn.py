@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import traceback
+from base64 import b64encode
 
 import gevent
 import pytest
@@ -114,8 +115,6 @@ def test_a_certificate_is_found_by_its_serial_and_issuer_and_comes_back_whole(ma
     authority = Authority("People CA")
     mine, other = authority.issue("ada"), authority.issue("ben")
     server = make_slapd()
-    from base64 import b64encode
-
     server.modify(
         f"dn: {ada(server)}\nchangetype: modify\nadd: userCertificate;binary\nuserCertificate;binary:: {b64encode(mine.der).decode()}\n"
     )
@@ -352,7 +351,7 @@ def test_it_works_in_a_patched_worker_and_no_warning_is_given(acme):
 def test_no_password_gets_into_a_log_or_traceback(acme, make_slapd, open_pool, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     server = make_slapd()
-    pool = open_pool(server)
+    pool = open_pool(server, operation_seconds=1)
     told = []
     geheim = "gehe" + "im"  # a traceback shows these lines
     user, service = geheim.encode() + b"-user", geheim.encode() + b"-service"

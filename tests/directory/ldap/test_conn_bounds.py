@@ -45,21 +45,23 @@ class Watch:
         self.seconds = time.monotonic() - self._began
 
 
-def test_a_stopped_server_is_waited_for_as_long_as_allowed(make_slapd, open_pool, heart):
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_stopped_server_is_waited_for_as_long_as_allowed(tls, make_slapd, open_pool, heart):
     server = make_slapd()
-    for tls in (False, True):
-        pool = open_pool(server, uris=(server.tls_uri if tls else server.uri,), operation_seconds=0.8)
-        assert pool.bind_as(ada(server), b"secret") is Verdict.RIGHT
-        pool.search(server.base, Depth.SUBTREE, equal("uid", "ada"), [], 2)
-        server.pause()
-        for ask in (
-            lambda: pool.search(server.base, Depth.SUBTREE, equal("uid", "ada"), [], 2),  # on a kept connection
-            lambda: pool.bind_as(ada(server), b"secret"),
-        ):
-            with Watch() as watch, pytest.raises(DirectoryDown, match="no answer within"):
-                ask()
-            assert 0.7 < watch.seconds < 0.8 + SLACK
-        server.resume()
+    pool = open_pool(server, uris=(server.tls_uri if tls else server.uri,), operation_seconds=0.8)
+
+    def search():
+        return pool.search(server.base, Depth.SUBTREE, equal("uid", "ada"), [], 2)
+
+    def bind():
+        return pool.bind_as(ada(server), b"secret")
+
+    search(), bind()  # there are connections to be kept
+    server.pause()
+    for ask in (search, bind):
+        with Watch() as watch, pytest.raises(DirectoryDown, match="no answer within"):
+            ask()
+        assert 0.7 < watch.seconds < 0.8 + SLACK
     assert heart() < STALL
 
 
