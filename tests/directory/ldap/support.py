@@ -11,7 +11,16 @@ SECONDS = 1.0
 
 
 def open_directory(
-    server, name="acme", preset="inetorgperson", overrides=None, loop=None, base=None, mail_prefix=None, seconds=SECONDS, **arguments
+    server,
+    name="acme",
+    preset="inetorgperson",
+    overrides=None,
+    loop=None,
+    base=None,
+    mail_prefix=None,
+    canary=None,
+    seconds=SECONDS,
+    **arguments,
 ):
     """A directory over a server, as the service."""
     loop = loop or PlainLoop()
@@ -20,6 +29,7 @@ def open_directory(
         (server.uri,),
         base,
         Identity(server.service_dn, server.service_password.encode()),
+        canary=canary,
         connect_seconds=seconds,
         answer_seconds=seconds,
         operation_seconds=seconds,
