@@ -72,7 +72,8 @@ class Lockout:
         self._seen: Expiring[Hashable, bool] = Expiring(loop, rules.tries_interval)
         self._lock = loop.lock()
         self._swept = loop.monotonic()
-        self._file = self._open(path)
+        self._path = path
+        self._file: TriesFile | None = self._open()
 
     def network(self, peer: str) -> str | None:
         """What a client's address counts as; None where nothing is counted."""
@@ -160,7 +161,8 @@ class Lockout:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _count(self, network: str, failures: int = 1) -> None:
         self._networks.put(network, max(0, (self._networks.get(network) or 0) + failures))
@@ -169,21 +171,30 @@ class Lockout:
         how_long = f"for {self._rules.expiration:.0f} s" if self._rules.expiration else "until it is unlocked"
         log.warning("%r in %s is locked %s: too many failures from %s", person.dn, person.directory, how_long, network)
 
-    def _open(self, path: str | None) -> TriesFile:
+    def _open(self) -> TriesFile:
         try:
-            return TriesFile(path, self._rules)
+            return TriesFile(self._path, self._rules)
         except TROUBLE as error:
-            log.error("%s cannot be used: %s; failed logins are counted for each worker alone", path, error)
-            return TriesFile(None, self._rules)
+            return self._without_file(error)
+
+    def _without_file(self, error: Exception) -> TriesFile:
+        log.error("%s cannot be used: %s; failed logins are counted for each worker alone", self._path, error)
+        self._path = None
+        return TriesFile(None, self._rules)
 
     def _do(self, deed: Callable[[TriesFile], Result]) -> Result:
         with self._lock:
-            try:
-                return self._loop.offload(deed, self._file)
-            except TROUBLE as error:
-                log.error("the file of failed logins fails: %s; they are counted for each worker alone", error)
-                self._file = TriesFile(None, self._rules)
-                return self._loop.offload(deed, self._file)
+            # Who is killed while he waits for a thread leaves it at work, with a file that nobody uses then.
+            file, self._file = self._file or self._open(), None
+            if self._path is not None:
+                try:
+                    result = self._loop.offload(deed, file)
+                    self._file = file
+                    return result
+                except TROUBLE as error:
+                    file = self._without_file(error)
+            self._file = file
+            return deed(file)  # in memory: too short for a thread, and nobody is killed within
 
 
 _REASONS = {

@@ -336,6 +336,28 @@ def test_a_disk_that_fails_later_is_done_without_too(loop, path, caplog):
     assert "counted for each worker alone" in caplog.text
 
 
+def test_who_is_killed_while_the_file_is_written_leaves_it_whole_for_the_others(loop, path, caplog):
+    class Killed(BaseException):
+        pass
+
+    lockout = make(loop, path=path)
+    guess(lockout, 3)
+    offload, threads = loop.offload, []
+
+    def killed(work, *arguments):
+        threads.append((work, arguments))
+        raise Killed()
+
+    loop.offload = killed
+    with pytest.raises(Killed):
+        lockout.begin(ADA, b"x", HOME)
+    loop.offload = offload
+    assert guess(lockout, 20) == 4 - 3 and lockout.locked(ADA, HOME)
+    for work, arguments in threads:  # the thread that was left at work ends
+        work(*arguments)
+    assert lockout.locked(ADA, HOME) and make(loop, path=path).locked(ADA, HOME) and not caplog.records[1:]
+
+
 def test_a_lock_is_told_once_to_the_log(loop, caplog):
     with caplog.at_level(logging.WARNING):
         guess(make(loop), 30)
