@@ -3,6 +3,7 @@
 # make check   linters and types
 # make bench    how long others wait while one works hard
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
+# make hostile  a million hostile names typed at the filters of directories
 # make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
 # make clean   removes what the others made
 
@@ -12,7 +13,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 FUZZ_SECONDS ?= 200
 
-.PHONY: run test quick check bench fuzz docs clean
+.PHONY: run test quick check bench fuzz hostile docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -36,6 +37,9 @@ bench: $(STAMP)-test
 fuzz: $(STAMP)-test
 	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)
 	$(BIN)/python tests/fuzz/fuzz_mime.py --seconds $(FUZZ_SECONDS)
+
+hostile: $(STAMP)-test
+	$(BIN)/python tests/fuzz/hostile_names.py --names 1000000
 
 docs: $(STAMP)
 	$(BIN)/imapd config > conf/imapd.ini

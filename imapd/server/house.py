@@ -6,6 +6,7 @@ directory says: the path is checked here once more, being what stands between a 
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -25,11 +26,12 @@ from imapd.mailstore.local import LocalStore
 from imapd.mailstore.store import Account, Owner, Store
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
-from imapd.server import directories, entrance
+from imapd.server import directories, entrance, owners
 from imapd.server.connection import Begin, SessionLog
 from imapd.server.loop import GeventLoop
 
 if TYPE_CHECKING:
+    from imapd.directory.person import Person
     from imapd.settings import Listener, OAuth, Settings
 
 # An idle client's connection shows life after that long at the earliest, and twice that at the latest: the address
@@ -70,6 +72,14 @@ class House:
         """Forget what is remembered of logins, a person's or all; tells how many logins that were."""
         return self.chain.flush(name)
 
+    def objection(self, listener: str, person: Person) -> str | None:
+        """Why somebody who came in by that listener may not stay, or None. Raises Unreachable."""
+        return self.chain.at(listener).objection(person)
+
+    def renew(self, lists: bytes) -> None:
+        """Other access lists are in force from now on."""
+        self.chain.renew(entrance.access(json.loads(lists)))
+
     def close(self) -> None:
         """Give everything back."""
         try:
@@ -79,14 +89,27 @@ class House:
 
 
 class BelowRoot:
-    """A store that opens accounts only below a folder; an owner's home is a path relative to it."""
+    """A store that opens accounts only below a folder, and only for their owners, where that is kept; an owner's home
+    is a path relative to the folder."""
 
-    def __init__(self, store: Store, root: str) -> None:
+    def __init__(self, store: Store, root: str, loop: Loop, keep_owners: bool) -> None:
         self._store = store
         self._root = root
+        self._loop = loop
+        self._keep_owners = keep_owners
 
     def open_account(self, owner: Owner) -> Account:
-        return self._store.open_account(replace(owner, home=home_below(self._root, owner.home)))
+        home = home_below(self._root, owner.home)
+        if not self._keep_owners:
+            return self._store.open_account(replace(owner, home=home))
+        self._loop.offload(owners.require, home, owner.identity)
+        account = self._store.open_account(replace(owner, home=home))
+        try:
+            self._loop.offload(owners.record, home, owner.identity)
+        except BaseException:
+            account.close()
+            raise
+        return account
 
     def close(self) -> None:
         self._store.close()
@@ -133,7 +156,7 @@ def build(settings: Settings, loop: Loop, secret: bytes | None = None) -> House:
     return House(
         loop=loop,
         chain=entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret),
-        store=BelowRoot(store, settings.mail.root),
+        store=BelowRoot(store, settings.mail.root, loop, settings.mail.keep_owners),
         offers=catalogue.offers(settings.imap.without),
         settings={one.name: session_settings(settings, one) for one in settings.listeners},
     )

@@ -1,0 +1,72 @@
+"""Whose a mail file is: the identity of the person who used it first, in the file imapd-owner inside it.
+
+Names are given again: a new colleague may get the login name, the address and so the mail file of somebody who left.
+Entries have ids that are never given again. Whoever comes with another id than the one that is written down does not
+get the mail; it is for an administrator to give it to him, by removing the file.
+
+A mail file without an owner, as one that other programs made, becomes the property of the first who logs in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+
+from imapd.model.errors import Refused
+
+logger = logging.getLogger("imapd.server.owners")
+
+FILE = "imapd-owner"
+
+# An identity is a directory's name and an id; nothing that we wrote is longer.
+_LONGEST = 4_096
+
+
+def require(home: str, identity: str) -> None:
+    """Refused where the mail file is somebody else's."""
+    owner = _owner(home)
+    if owner is not None and owner != identity:
+        raise Refused(
+            "There is no mail file for you here.",
+            code="CANNOT",
+            reason=f"the mail file {home} is that of {owner}, not of {identity}; remove {FILE} in it to give it away",
+        )
+
+
+def record(home: str, identity: str) -> None:
+    """Write down whose the mail file is, if nobody has; Refused where somebody else was quicker."""
+    path = os.path.join(home, FILE)
+    if not os.path.isdir(home):
+        return
+    try:
+        if not os.path.exists(path):
+            _make(path, f"{identity}\n".encode())
+    except OSError as error:
+        # Mail that can only be read may still be read.
+        logger.warning("%s cannot be written: %s", path, error.strerror)
+        return
+    require(home, identity)
+
+
+def _owner(home: str) -> str | None:
+    try:
+        with open(os.path.join(home, FILE), "rb") as file:
+            return file.read(_LONGEST).decode("utf-8", "replace").strip() or None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _make(path: str, text: bytes) -> None:
+    """Make the file whole or not at all; one that is there by then stays."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{FILE}.", dir=os.path.dirname(path))
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
