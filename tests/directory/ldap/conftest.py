@@ -82,22 +82,35 @@ def places_of(server):
     )
 
 
-@pytest.fixture
-def heart(gevent_loop):
-    """Beats every 5 ms; `heart()` is the longest time between two beats so far, in seconds."""
-    beats = [gevent_loop.monotonic()]
-    longest = [0.0]
+class Heart:
+    """Beats every 5 ms in a greenlet, to notice who keeps the loop for himself."""
 
-    def beat():
+    def __init__(self, loop):
+        self._loop = loop
+        self.begin()
+
+    def begin(self):
+        """Forget what was before."""
+        self._last, self._longest = self._loop.monotonic(), 0.0
+
+    def longest(self):
+        """The longest time between two beats, in seconds."""
+        return max(self._longest, self._loop.monotonic() - self._last)
+
+    def beat(self):
         while True:
             gevent.sleep(0.005)
-            now = gevent_loop.monotonic()
-            longest[0] = max(longest[0], now - beats[-1])
-            beats[-1] = now
+            self._longest = self.longest()
+            self._last = self._loop.monotonic()
 
-    greenlet = gevent.spawn(beat)
-    yield lambda: max(longest[0], gevent_loop.monotonic() - beats[-1])
+
+@pytest.fixture
+def heart(gevent_loop):
+    heart = Heart(gevent_loop)
+    greenlet = gevent.spawn(heart.beat)
+    yield heart
     greenlet.kill()
+
 
 
 @pytest.fixture
