@@ -226,11 +226,25 @@ class DirectoryChain:
     # -- other questions
 
     def explain(
-        self, login_name: str, peer: str, trace: Trace, password: bytes | None = None, authzid: str | None = None
+        self,
+        login_name: str,
+        peer: str,
+        trace: Trace,
+        password: bytes | None = None,
+        authzid: str | None = None,
+        certificate: ClientCertificate | None = None,
     ) -> Person:
         """What a login would come to, told step by step, at once and without a trace in any count or memory. Without
         a password: as if it were right. Raises Refused, Unreachable, as the login would."""
         person = self._passwords.rehearse(login_name, password, peer, trace)
+        self._require_owner(person, certificate, trace)
+        return self._admission.admit(person, authzid, self._listener, peer, trace, tell=False)
+
+    def explain_certificate(
+        self, certificate: ClientCertificate, peer: str, trace: Trace, authzid: str | None = None
+    ) -> Person:
+        """The same for a login by a certificate."""
+        person = self._find.owner(certificate, trace).person
         return self._admission.admit(person, authzid, self._listener, peer, trace, tell=False)
 
     def objection(self, person: Person) -> str | None:
@@ -251,13 +265,14 @@ class DirectoryChain:
             self._looked_up.put(key, known)
         return known
 
-    def flush(self, identity: str | None = None) -> int:
-        """Forget what is remembered, of a person or of all; tells how many logins that were."""
+    def flush(self, name: str | None = None) -> int:
+        """Forget what is remembered, of whoever is called so or of all; tells how many logins that were. Asks nobody,
+        so it is of use where a directory is down."""
         self._find.flush()
         self._groups.flush()
         self._looked_up.flush()
         self._verifiers.flush()
-        return self._cache.flush(lambda person: identity in (None, person.identity))
+        return self._cache.flush(lambda person: name is None or person.is_called(name))
 
     def close(self) -> None:
         """Close all directories."""

@@ -81,6 +81,12 @@ class Person:
         """What the person's mail belongs to: the directory and the entry's id, whatever the person is called now."""
         return f"{self.directory}/{self.uid}"
 
+    def is_called(self, name: str) -> bool:
+        """Whether somebody who says this name, or identity, may mean the person; several people may be called so."""
+        called = [self.dn, names.slashed(self.dn), self.user_name, *self.full_names, *self.addresses]
+        called += [one for one in (self.short_name, self.internet_address) if one is not None]
+        return name == self.identity or names.text_key(name) in {names.text_key(one) for one in called}
+
     def barred(self, now: float) -> str | None:
         """Why the person may not log in at this time, or None."""
         if self.status is not Status.ACTIVE:

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imapd.log import event
@@ -41,10 +41,15 @@ class Child:
 
     def retire(self) -> None:
         self.retired = True
+        self.tell(RETIRE)
+
+    def tell(self, message: bytes) -> bool:
+        """Send the worker a message; False where it is ending by itself, or too busy to be told."""
         try:
-            self.link.send(RETIRE)
+            self.link.send(message)
         except OSError:
-            pass  # it is ending by itself
+            return False
+        return True
 
     def kill(self, number: int) -> None:
         try:
@@ -118,9 +123,23 @@ class Generation:
             if child.ready:
                 continue
             try:
-                child.ready = READY in child.link.recv(16)
+                child.ready = child.link.recv(16) == READY
             except OSError:
                 pass
+
+    def tell(self, line: bytes) -> list[int]:
+        """Send a line to all that serve; tells to which."""
+        return [child.pid for child in self.children.values() if child.ready and child.tell(line)]
+
+    def answers(self, pids: Collection[int]) -> Iterator[tuple[int, bytes]]:
+        """What those of the workers have answered by now."""
+        for pid in self.children.keys() & set(pids):
+            try:
+                line = self.children[pid].link.recv(4096)
+            except OSError:
+                continue
+            if line:
+                yield pid, line
 
     def kill(self, number: int) -> None:
         for child in self.children.values():
@@ -129,7 +148,7 @@ class Generation:
 
 def fork(plan: Plan, number: int, to_close: Iterable[socket.socket]) -> Child:
     """Start a worker. Raises OSError. In the child this does not return."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
     # The master's handlers must not run in the child: a stop that came in between would be lost there.

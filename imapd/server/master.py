@@ -1,4 +1,5 @@
-"""The master: opens what needs privileges, gives them up, and looks after the workers. It reads nothing from clients.
+"""The master: opens what needs privileges, gives them up, and looks after the workers. It reads nothing from clients,
+only what the administrator says at the control socket (control).
 
 Its signals:
 
@@ -27,6 +28,7 @@ from imapd.log import event
 from imapd.server import house, privileges
 from imapd.server.children import Generation, wait_readable
 from imapd.server.connection import Patience
+from imapd.server.control import Control, ControlError
 from imapd.server.notify import notify, reloading
 from imapd.server.privileges import PrivilegeError
 from imapd.server.sockets import ListenError, handed_over, open_places, release
@@ -70,6 +72,7 @@ class Master:
         self._stopping_since: float | None = None
         self._status = 0
         self._secret = b""
+        self._control = Control(None)
 
     def run(self) -> int:
         self._catch_signals()
@@ -77,13 +80,16 @@ class Master:
             self._begin()
         except StartError as error:
             _log_problems(error.problems)
+            self._control.close()
             return 1
         while not self._over():
-            wait_readable([self._wakeup, *self._unready_links()], self._until_due())
+            wait_readable([self._wakeup, *self._links(), *self._control.speaking], self._until_due())
             for number in self._signals():
                 self._handle(number)
             self._reap()
             self._see_to_workers()
+            self._serve_control()
+        self._control.close()
         event(logger, logging.INFO, "stopped")
         return self._status
 
@@ -96,6 +102,10 @@ class Master:
         self._make_folders(become)
         self._secret = house.secret(self._settings.service.state_directory)
         generation = self._generation(self._settings, fresh=True)
+        try:
+            self._control = Control(self._settings.service.control_socket, become)
+        except ControlError as error:
+            raise StartError(str(error)) from None
         try:
             privileges.drop(become)
         except PrivilegeError as error:
@@ -227,6 +237,8 @@ class Master:
         old = self._settings.service
         if (settings.service.user, settings.service.group) != (old.user, old.group):
             event(logger, logging.WARNING, "restart_needed", setting="[service] user and group")
+        if settings.service.control_socket != self._control.path:
+            event(logger, logging.WARNING, "restart_needed", setting="[service] control_socket")
         self._start(generation, settings)
 
     # -- workers -----------------------------------------------------------------------------------------------------
@@ -237,13 +249,27 @@ class Master:
     def _of_master(self) -> list[socket.socket]:
         """What a new worker must not keep: our ends of things."""
         links = [child.link for generation in self._generations() for child in generation.children.values()]
-        return [self._wakeup, self._writing, *links]
+        return [self._wakeup, self._writing, *self._control.sockets, *links]
 
-    def _unready_links(self) -> list[socket.socket]:
-        if self._coming is None and self._current is None:
-            return []
-        generations = [one for one in (self._coming, self._current) if one is not None]
-        return [child.link for one in generations for child in one.children.values() if not child.ready]
+    def _links(self) -> list[socket.socket]:
+        """Those to the workers that have something to say: that they are ready, or what somebody waits for."""
+        waiting = self._control.waiting
+        starting = [one for one in (self._coming, self._current) if one is not None]
+        return [
+            child.link
+            for one in self._generations()
+            for child in one.children.values()
+            if child.pid in waiting or (not child.ready and one in starting)
+        ]
+
+    def _serve_control(self) -> None:
+        """The retired workers are told as well: their clients may log in yet."""
+        generations = self._generations()
+        for one in generations:
+            for pid, line in one.answers(self._control.waiting):
+                self._control.heard(pid, line)
+        alive = {pid for one in generations for pid in one.children}
+        self._control.serve(lambda line: [pid for one in generations for pid in one.tell(line)], alive)
 
     def _reap(self) -> None:
         while True:
@@ -325,7 +351,7 @@ class Master:
         times = list(self._current.due.values()) if self._current else []
         if self._coming is not None:
             times.append(self._coming_until)
-        return min(times, default=time.monotonic() + 3600.0) - time.monotonic()
+        return min([*times, self._control.until, time.monotonic() + 3600.0]) - time.monotonic()
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -179,6 +179,28 @@ def _ask_clients(context: SSL.Context, clients: Clients) -> None:
         context.set_verify(SSL.VERIFY_PEER, _note)
 
 
+def certificate_fault(tls: Tls, der: bytes) -> str | None:
+    """Why a client's certificate would not count, for an administrator who asks, or None. What it is meant for only a
+    handshake tells. Raises TlsError."""
+    if tls.client_ca is None:
+        return "there are no authorities, 'client_ca' is not set"
+    store = crypto.X509Store()
+    try:
+        for path in (tls.client_ca, tls.client_crl):
+            if path is not None:
+                _read(path)
+                store.load_locations(path)
+        if tls.client_crl is not None:
+            store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+        crypto.X509StoreContext(store, crypto.load_certificate(crypto.FILETYPE_ASN1, der)).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        number = error.errors[0]
+        return _FAULTS.get(number, f"it does not verify (OpenSSL's error {number})")
+    except crypto.Error:
+        raise TlsError("'client_ca' or 'client_crl' cannot be read") from None
+    return None
+
+
 def _load_revoked(context: SSL.Context, path: str) -> None:
     """The lists of the file, one of each authority."""
     if b"-----BEGIN X509 CRL-----" not in _read(path):

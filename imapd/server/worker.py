@@ -5,6 +5,7 @@ Its life: built (loop, then house: directory, store, offers), ready (the master 
 
 - SIGTERM from the master: stop. SIGINT and SIGHUP are the master's business; a terminal sends them to all.
 - "R" on the link to the master: retire. New workers serve the sockets already.
+- A line of JSON on the link: what the administrator wants (control); it is done, and answered.
 - The link's end: the master is dead, and nobody would replace or stop us; stop.
 """
 
@@ -26,7 +27,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from imapd.log import event
-from imapd.server import patched
+from imapd.server import control, patched
 from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
 from imapd.server.loop import GeventLoop
 from imapd.server.tls import Context, TlsFailure
@@ -49,6 +50,9 @@ class House(Protocol):
 
     def begin(self, listener: str, peer: str) -> Begin:
         """The maker of a conversation with a client that came in by that listener."""
+
+    def forget(self, name: str | None) -> int:
+        """Forget what is remembered of logins, a person's or all; tells how many logins that were."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -164,7 +168,7 @@ class Worker:
         while True:
             gevent.socket.wait_read(self._link.fileno())
             try:
-                message = self._link.recv(16)
+                message = self._link.recv(4096)
             except BlockingIOError:
                 continue
             except OSError:
@@ -173,8 +177,10 @@ class Worker:
                 event(logger, logging.ERROR, "master_lost", worker=self._number)
                 self._ended.set()
                 return
-            if RETIRE in message:
+            if message == RETIRE:
                 self._retire()
+            elif message.startswith(b"{"):
+                self._link.send(control.reply(message, self._house.forget))
 
     # -- connections -------------------------------------------------------------------------------------------------
 
