@@ -38,6 +38,10 @@ class Admission:
         self._administrators = administrators
         self._home = home or Home()
 
+    def renew(self, access: Access) -> None:
+        """Other lists are in force from now on."""
+        self._access = access
+
     def admit(
         self, person: Person, authzid: str | None, listener: str, peer: str, trace: Trace = SILENT, tell: bool = True
     ) -> Person:

@@ -247,6 +247,11 @@ class DirectoryChain:
         person = self._find.owner(certificate, trace).person
         return self._admission.admit(person, authzid, self._listener, peer, trace, tell=False)
 
+    def renew(self, access: Access) -> None:
+        """Other access lists are in force from now on, by whatever listener."""
+        self._admission.renew(access)
+        self._groups.flush()
+
     def objection(self, person: Person) -> str | None:
         """Why somebody who is logged in may not stay, for the log, or None. Asks anew; raises Unreachable."""
         return self._admission.objection(person, self._listener)

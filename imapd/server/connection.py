@@ -37,6 +37,7 @@ from imapd.wire.framer import Framer, Line, LiteralOffered, TooLong
 from imapd.wire.responses import BrokenStream, ContinueResponse, Status
 
 if TYPE_CHECKING:
+    from imapd.directory.person import Person
     from imapd.imap.session import Session
 
 logger = logging.getLogger("imapd.server.connection")
@@ -123,6 +124,16 @@ class Connection:
         self._user: str | None = None
         self._commands = 0
         self._conversation: Conversation | None = None
+
+    @property
+    def listener(self) -> str:
+        """The name of the listener that the client came in by."""
+        return str(self._identity.get("listener", ""))
+
+    @property
+    def person(self) -> Person | None:
+        """Who has logged in."""
+        return self._conversation.session.person if self._user is not None and self._conversation is not None else None
 
     # -- from outside ------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from imapd.directory import lockout, mailserver, tries
@@ -36,7 +36,7 @@ def chain(
         ambiguity=Ambiguity(authentication.ambiguity),
         cache=authentication.cache,
         grace=authentication.cache_grace,
-        access=access(settings),
+        access=access(lists(settings)),
         administrators=read_list(authentication.administrators),
         home=home(settings),
         issuer=issuer,
@@ -55,14 +55,23 @@ def chain(
     return DirectoryChain(directories, loop, policy, counted)
 
 
-def access(settings: Settings) -> Access:
-    """Who may come in by which listener. Raises ValueError for an entry that cannot be read, also in a list that is
-    not in force."""
-    everywhere = AccessList.read(settings.access.allow, settings.access.deny)
-    by_listener = {one.name: (everywhere, AccessList.read(one.allow, one.deny)) for one in settings.listeners}
+Lists = Mapping[str, Sequence[tuple[Sequence[str], Sequence[str]]]]
+
+
+def lists(settings: Settings, others: Iterable[str] = ()) -> Lists:
+    """The access lists in force as they are written, by listener: pairs of allow and deny, all of which have to be
+    passed. others: listeners that are not there any more and have clients yet; for them the lists of all count."""
     if not settings.access.enforce:
-        return Access()
-    return Access({one.name: by_listener[one.name] for one in settings.listeners if one.enforce_server_access})
+        return {}
+    everywhere = (settings.access.allow, settings.access.deny)
+    asked = [one for one in settings.listeners if one.enforce_server_access]
+    left = set(others) - {one.name for one in settings.listeners}
+    return {one.name: [everywhere, (one.allow, one.deny)] for one in asked} | {name: [everywhere] for name in left}
+
+
+def access(written: Lists) -> Access:
+    """Who may come in by which listener. Raises ValueError for an entry that cannot be read."""
+    return Access({name: [AccessList.read(*one) for one in pairs] for name, pairs in written.items()})
 
 
 def home(settings: Settings) -> mailserver.Home:

@@ -14,6 +14,7 @@ The service manager is told READY=1 when all workers serve, RELOADING=1 and READ
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from imapd import log
 from imapd.log import event
-from imapd.server import house, privileges
+from imapd.server import entrance, house, privileges
 from imapd.server.children import Generation, wait_readable
 from imapd.server.connection import Patience
 from imapd.server.control import Control, ControlError
@@ -33,7 +34,7 @@ from imapd.server.notify import notify, reloading
 from imapd.server.privileges import PrivilegeError
 from imapd.server.sockets import ListenError, handed_over, open_places, release
 from imapd.server.tls import TlsError, make_contexts
-from imapd.server.worker import Door, Plan
+from imapd.server.worker import LISTS, Door, Plan
 
 if TYPE_CHECKING:
     from imapd.settings import Settings
@@ -72,6 +73,7 @@ class Master:
         self._stopping_since: float | None = None
         self._status = 0
         self._secret = b""
+        self._listeners: set[str] = set()  # the names of all that there have been
         self._control = Control(None)
 
     def run(self) -> int:
@@ -167,7 +169,7 @@ class Master:
             for place in places:
                 sockets.setdefault(place.listener, []).extend(place.share(number, count))
             build, bound = house.builder(settings, self._secret), settings.service.shutdown_timeout
-            return Plan(build, doors, sockets, share, patience, bound)
+            return Plan(build, doors, sockets, share, patience, bound, settings.authentication.recheck)
 
         return Generation(count, places, plan)
 
@@ -311,7 +313,9 @@ class Master:
         old, self._current, self._coming = self._current, self._coming, None
         assert self._current is not None
         self._settings = self._coming_settings
+        self._listeners |= {one.name for one in self._settings.listeners}
         if old is not None:
+            self._tell_lists([old, *self._retired])
             for child in old.children.values():
                 child.retire()
             self._retired.append(old)
@@ -321,6 +325,14 @@ class Master:
         if self._reload_again:
             self._reload_again = False
             self._reload()
+
+    def _tell_lists(self, generations: list[Generation]) -> None:
+        """The clients of earlier workers have to pass the new access lists."""
+        written = entrance.lists(self._settings, self._listeners)
+        message = LISTS + json.dumps(written).encode("utf-8")
+        for generation in generations:
+            if len(generation.tell(message)) < len(generation.children):
+                event(logger, logging.ERROR, "access_lists_not_told", hint="sessions from before the reload may stay")
 
     def _give_up_coming(self, reason: str) -> None:
         """New workers do not come up: stay with the old ones, or end where there are none."""

@@ -5,6 +5,7 @@ Its life: built (loop, then house: directory, store, offers), ready (the master 
 
 - SIGTERM from the master: stop. SIGINT and SIGHUP are the master's business; a terminal sends them to all.
 - "R" on the link to the master: retire. New workers serve the sockets already.
+- "L" on the link, and access lists: a reload has changed them, and those who are here have to pass the new ones.
 - A line of JSON on the link: what the administrator wants (control); it is done, and answered.
 - The link's end: the master is dead, and nobody would replace or stop us; stop.
 """
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.event import Event
@@ -30,13 +31,18 @@ from imapd.log import event
 from imapd.server import control, patched
 from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
 from imapd.server.loop import GeventLoop
+from imapd.server.recheck import Recheck
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, TimedOut, Transport, tune
 from imapd.wire.responses import Status
 
+if TYPE_CHECKING:
+    from imapd.directory.person import Person
+
 logger = logging.getLogger("imapd.server.worker")
 
-READY, RETIRE = b"+", b"R"
+READY, RETIRE, LISTS = b"+", b"R", b"L"
+_LONGEST_MESSAGE = 256 * 1024
 # How long a retired worker serves its last clients. IDLE is renewed every 29 minutes by clients that follow RFC 2177.
 RETIREMENT = 1800.0
 # Clients over the limit that are told so at a time; a TLS handshake is needed for it, and more than that is a flood.
@@ -53,6 +59,12 @@ class House(Protocol):
 
     def forget(self, name: str | None) -> int:
         """Forget what is remembered of logins, a person's or all; tells how many logins that were."""
+
+    def objection(self, listener: str, person: Person) -> str | None:
+        """Why somebody who came in by that listener may not stay, or None. Raises Unreachable."""
+
+    def renew(self, lists: bytes) -> None:
+        """Other access lists are in force from now on, as entrance writes them."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -73,7 +85,8 @@ class Door:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a worker is made of, handed down by the master. sockets: by listener name, this worker's share."""
+    """All that a worker is made of, handed down by the master. sockets: by listener name, this worker's share.
+    recheck: how often those who are logged in are looked at again, in seconds; 0 is never."""
 
     build: Callable[[GeventLoop], House]
     doors: Sequence[Door]
@@ -81,6 +94,7 @@ class Plan:
     max_connections: int
     patience: Patience
     shutdown_timeout: float
+    recheck: float = 0.0
 
 
 class Accepting(StreamServer):  # type: ignore[misc]
@@ -140,6 +154,7 @@ class Worker:
         self._turned_away = 0
         self._accepted = 0
         self._accepting: list[Accepting] = []
+        self._recheck: Recheck | None = None
 
     def run(self) -> int:
         """Serve until told to end; returns the exit status."""
@@ -156,6 +171,9 @@ class Worker:
                 accepting = Accepting(sock, partial(self._serve, door))
                 accepting.start()
                 self._accepting.append(accepting)
+        if self._plan.recheck:
+            self._recheck = Recheck(self._house.objection, self._plan.recheck, lambda: list(self._connections))
+            gevent.spawn(self._recheck.run)
         gevent.spawn(self._listen_to_master)
         event(logger, logging.DEBUG, "worker_ready", worker=self._number, pid=os.getpid())
         self._ended.wait()
@@ -168,7 +186,7 @@ class Worker:
         while True:
             gevent.socket.wait_read(self._link.fileno())
             try:
-                message = self._link.recv(4096)
+                message = self._link.recv(_LONGEST_MESSAGE)
             except BlockingIOError:
                 continue
             except OSError:
@@ -179,6 +197,10 @@ class Worker:
                 return
             if message == RETIRE:
                 self._retire()
+            elif message.startswith(LISTS):
+                self._house.renew(message.removeprefix(LISTS))
+                if self._recheck is not None:
+                    self._recheck.at_once()
             elif message.startswith(b"{"):
                 self._link.send(control.reply(message, self._house.forget))
 
