@@ -496,8 +496,8 @@ class Mail:
     keep_owners: bool = setting(
         YES_NO,
         True,
-        "Whether a mail file stays that of the person who used it first, by the unchanging id of his entry, even if his "
-        "name is given to somebody else. To give it away, remove the file imapd-owner in it.",
+        "Whether a mail file stays that of the person who used it first, by the unchanging id of his entry, even if "
+        "his name is given to somebody else. To give it away, remove the file imapd-owner in it.",
     )
     special_use: tuple[str, ...] = setting(
         choice("drafts", "sent", "trash", "junk", "archive", many=True),

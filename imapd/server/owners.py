@@ -29,8 +29,8 @@ def require(home: str, identity: str) -> None:
     owner = _owner(home)
     if owner is not None and owner != identity:
         raise Refused(
-            "There is no mail file for you here.",
-            code="CANNOT",
+            "You have no mail file here; please ask your administrator.",
+            code="CONTACTADMIN",  # RFC 5530 section 3
             reason=f"the mail file {home} is that of {owner}, not of {identity}; remove {FILE} in it to give it away",
         )
 

@@ -85,7 +85,9 @@ def test_groups_of_the_file_as_it_is_now_count(open_directory, people_file):
 
 
 def chain_of_groups(length):
-    return lambda level: [f"cn=g{int(dn[4:].split(',')[0]) + 1},o=x" for dn in level if int(dn[4:].split(",")[0]) < length]
+    return lambda level: [
+        f"cn=g{int(dn[4:].split(',')[0]) + 1},o=x" for dn in level if int(dn[4:].split(",")[0]) < length
+    ]
 
 
 def test_the_way_up_ends_after_some_groups_and_says_so(caplog):
@@ -125,7 +127,9 @@ def test_somebody_is_found_again_by_the_id_and_not_by_the_name(open_directory, p
     people_file.write_text(f"{ALICE}entryUUID: 1-1\n\n{BOB}entryUUID: 2-2\n")
     directory = open_directory(people_file)
     alice, bob = known(directory, "alice"), known(directory, "bob")
-    people_file.write_text(f"{ALICE}entryUUID: 3-3\n\n{BOB.replace('uid=bob', 'uid=rob').replace('uid: bob', 'uid: rob')}entryUUID: 2-2\n")
+    people_file.write_text(
+        f"{ALICE}entryUUID: 3-3\n\n{BOB.replace('uid=bob', 'uid=rob').replace('uid: bob', 'uid: rob')}entryUUID: 2-2\n"
+    )
     assert directory.again(alice) is None
     renamed = directory.again(bob)
     assert renamed is not None and renamed.short_name == "rob" and renamed.identity == bob.identity

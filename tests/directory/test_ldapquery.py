@@ -35,7 +35,11 @@ LOGINS = [
         {"preset": "qmail"},
         "(&(objectClass=qmailUser)(|(uid=ada)(mail=ada)(mailAlternateAddress=ada)(cn=ada)))",
     ),
-    ("ada", {"object_class": ("person", "account")}, "(&(|(objectClass=person)(objectClass=account))(|(uid=ada)(mail=ada)(cn=ada)))"),
+    (
+        "ada",
+        {"object_class": ("person", "account")},
+        "(&(|(objectClass=person)(objectClass=account))(|(uid=ada)(mail=ada)(cn=ada)))",
+    ),
     ("uid=ada", {"preset": "domino", "login": ("mail", "cn")}, None),
 ]
 
@@ -56,7 +60,9 @@ def test_a_typed_dn_is_looked_for_by_its_leaf():
     assert str(query().leaf(double.rdn)) == f"(&{PERSON}(cn=Ada)(uid=ada))"
 
 
-@pytest.mark.parametrize("typed", ["userPassword=secret,o=Acme", "cn=Ada+userPassword=x,o=Acme", "cn=,o=Acme", "2.5.4.35=x,o=Acme"])
+@pytest.mark.parametrize(
+    "typed", ["userPassword=secret,o=Acme", "cn=Ada+userPassword=x,o=Acme", "cn=,o=Acme", "2.5.4.35=x,o=Acme"]
+)
 def test_a_typed_dn_does_not_ask_for_what_is_nobodys_name(typed):
     assert query().leaf(LoginName.parse(typed).rdn) is None
 
@@ -80,7 +86,10 @@ def test_a_certificate_is_asked_for_by_issuer_and_number_and_by_its_octets():
             ("usercertificate", b"\x30\x01"),
         ],
     )
-    assert read_filter(str(query().certificate_names(certificate)))[1][1] == ("|", [("cn", b"Ada"), ("mail", b"ada@acme.example")])
+    assert read_filter(str(query().certificate_names(certificate)))[1][1] == (
+        "|",
+        [("cn", b"Ada"), ("mail", b"ada@acme.example")],
+    )
     assert query().certificate_names(ClientCertificate(b"\x30", "", "CN=CA", 1)) is None
 
 

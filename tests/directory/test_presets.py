@@ -32,7 +32,12 @@ AD = {
     "displayname": [b"Byron, Ada"],
     "cn": [b"Ada Byron"],
     "mail": [b"ada@acme.example"],
-    "proxyaddresses": [b"smtp:a.byron@acme.example", b"X400:c=US;a= ;p=Acme", b"SMTP:Ada@acme.example", b"sip:ada@acme.example"],
+    "proxyaddresses": [
+        b"smtp:a.byron@acme.example",
+        b"X400:c=US;a= ;p=Acme",
+        b"SMTP:Ada@acme.example",
+        b"sip:ada@acme.example",
+    ],
     "objectguid": [GUID],
     "useraccountcontrol": [b"512"],
     "accountexpires": [b"9223372036854775807"],
@@ -277,7 +282,9 @@ def test_secrets_are_asked_for_only_where_they_are_compared():
 
 def test_names_of_domino_are_written_with_slashes():
     assert names.slashed("cn=Jo Doe,ou=West,o=Acme") == "CN=Jo Doe/OU=West/O=Acme"
-    assert names.abbreviated("CN=Jo Doe/OU=West/O=Acme") == names.abbreviated("cn=Jo Doe, o=Acme".replace("o=", "ou=West,o="))
+    assert names.abbreviated("CN=Jo Doe/OU=West/O=Acme") == names.abbreviated(
+        "cn=Jo Doe, o=Acme".replace("o=", "ou=West,o=")
+    )
     assert names.abbreviated("mail1.acme.example") == "mail1.acme.example"
 
 

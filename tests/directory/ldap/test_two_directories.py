@@ -40,7 +40,9 @@ def site(open_directory, acme, partner):
     def make(loop=None, **primary):
         loop = loop or PlainLoop()
         first = open_directory(acme, order=1, scope=ACME, loop=loop, **primary)
-        second = open_directory(partner, name="partner", order=2, scope=PARTNER, base="o=Partner", mail_prefix="partner", loop=loop)
+        second = open_directory(
+            partner, name="partner", order=2, scope=PARTNER, base="o=Partner", mail_prefix="partner", loop=loop
+        )
         return DirectoryChain([second, first], loop, Policy(delay=0))
 
     return make
