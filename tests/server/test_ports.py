@@ -5,6 +5,7 @@ certificates do not count: revoked, expired, meant for servers, or in two entrie
 """
 
 import base64
+import signal
 import socket
 import ssl
 import time
@@ -67,6 +68,9 @@ class Site(Daemon):
         self.paths = {name: one.write(folder, name) for name, one in self.certificates.items()}
         (folder / "ca.pem").write_bytes(authority.itself.pem)
         (folder / "crl.pem").write_bytes(authority.revocations(self.certificates["revoked"]))
+        other, other_key = self_signed("other.example")
+        (folder / "other.pem").write_bytes(other)
+        (folder / "other.key").write_bytes(other_key)
         self.authority = authority
         ders = {name: [one.der] for name, one in self.certificates.items()} | {
             "twinned": [self.certificates["twin"].der]
@@ -83,6 +87,7 @@ class Site(Daemon):
             "[service]\nworkers = 1\nstate_directory = state\nshutdown_timeout = 5s\nname = mail.example\n"
             f"[listeners]\n{listeners}"
             "[tls]\ncertificate = cert.pem\nkey = key.pem\nclient_ca = ca.pem\nclient_crl = crl.pem\n"
+            "  [[other.example]]\n  certificate = other.pem\n  key = other.key\n"
             "[authentication]\nfailure_delay = 0s\nrecheck = 1s\n"
             "[directories]\n  [[people]]\n  type = ldif\n  file = people.ldif\n  trusted_for = credentials, certificates\n"
             "[mail]\nroot = mail\ncreate = yes\n[log]\nlevel = debug\n"
@@ -422,3 +427,46 @@ def test_self_signed_is_by_nobody_but_itself(site, tmp_path):
     site.paths["self"] = (str(tmp_path / "ada.pem"), str(tmp_path / "ada.key"))
     with site.dial("optional", "self") as client:
         assert "AUTH=EXTERNAL" not in words(client)
+
+
+def test_the_certificate_that_a_host_name_chooses_asks_as_strictly(site):
+    raw = socket.create_connection(("127.0.0.1", site.ports["required"]), timeout=20)
+    with site.context("ben").wrap_socket(raw, server_hostname="other.example") as tls, Client(tls) as client:
+        assert tls.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(self_signed("other.example")[0].decode())
+        assert by_certificate(client).startswith("OK")
+    for certificate in (None, "forged", "revoked"):
+        with (
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            socket.create_connection(("127.0.0.1", site.ports["required"]), timeout=20) as raw,
+            site.context(certificate).wrap_socket(raw, server_hostname="other.example") as tls,
+        ):
+            assert tls.recv(1) == b""
+            raise ConnectionError("closed")
+
+
+def reload(site):
+    before = site.log().count(" reloaded ")
+    site.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while site.log().count(" reloaded ") == before:
+        assert time.monotonic() < deadline, site.log()[-2000:]
+        time.sleep(0.05)
+
+
+def test_a_reload_reads_the_revoked_certificates_again_and_a_list_that_is_too_old_lets_nobody_in(site):
+    path, revoked = site.folder / "crl.pem", site.certificates["revoked"]
+    try:
+        path.write_bytes(site.authority.revocations(revoked, site.certificates["ben"]))
+        reload(site)
+        with site.dial("optional", "ben") as client:
+            assert "AUTH=EXTERNAL" not in words(client)
+        with site.dial("optional", "ada") as client:
+            assert by_certificate(client).startswith("OK")
+        path.write_bytes(site.authority.revocations(revoked, days=-1))
+        reload(site)
+        with site.dial("optional", "ada") as client:
+            assert "AUTH=EXTERNAL" not in words(client)
+        assert "the list of revoked certificates is too old" in site.log()
+    finally:
+        path.write_bytes(site.authority.revocations(revoked))
+        reload(site)
