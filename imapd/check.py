@@ -1,6 +1,7 @@
 """`imapd check`: reads the configuration and tries on this machine what the daemon will need, and says what is wrong.
 
-Nothing is changed. Exit code 0: the daemon would start with this file; 1: it would not, and it was said why.
+Nothing is changed. Exit code 0: the daemon would start with this file, and LDAP directories answer as they should; 1:
+it would not, or they do not, and it was said why.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import socket
 from collections.abc import Iterator
 
 from imapd.config import ConfigError, load
+from imapd.log import escape
 from imapd.settings import Listener, Settings
 
 
-def check(path: str) -> int:
-    """Print what is wrong with the file and with the machine; returns the exit code."""
+def check(path: str, local: bool = False) -> int:
+    """Print what is wrong with the file, the machine and the directories; returns the exit code. local: the directories
+    are not asked, as the daemon does not ask them at its start."""
     try:
         settings = load(path)
     except ConfigError as error:
@@ -32,8 +35,22 @@ def check(path: str) -> int:
     if problems:
         print(f"{path}: {_count(len(problems), 'problem')}; the daemon would not start.")
         return 1
+    if not local and (wrong := _directories(settings)):
+        print(f"{path}: {_count(wrong, 'problem')}; the daemon would start, but people could not log in.")
+        return 1
     print(f"{path}: in order.")
     return 0
+
+
+def _directories(settings: Settings) -> int:
+    """Say what the LDAP directories do; how much of it is wrong."""
+    from imapd.verbs.directories import findings
+
+    wrong = 0
+    for finding in findings(settings):
+        print(f"{settings.path}: {escape(finding.text)}", flush=True)
+        wrong += finding.wrong
+    return wrong
 
 
 def _count(number: int, what: str) -> str:

@@ -5,6 +5,9 @@
     imapd config [--man]          print the sample configuration, or its manual page
     imapd demo                    serve sample mail on this machine, to try things out
     imapd user add|passwd|list    the people of an LDIF directory
+    imapd explain NAME -c FILE    say what a login of somebody would come to, step by step
+    imapd lockout list|unlock|purge -c FILE    who has failed to log in, and who is locked
+    imapd auth flush [NAME] -c FILE            have the running daemon forget the logins that it remembers
 
 Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong.
 """
@@ -54,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = verbs.add_parser("check", help="say what is wrong with the configuration and with this machine")
     _with_file(check)
+    check.add_argument("--local", action="store_true", help="do not ask the directories, which may be down just now")
     check.set_defaults(run=_check)
 
     config = verbs.add_parser("config", help="print the sample configuration")
@@ -67,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     _user_verb(verbs)
+    _explain_verb(verbs)
+    _lockout_verb(verbs)
+    _auth_verb(verbs)
     return parser
 
 
@@ -94,6 +101,46 @@ def _user_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
             parser.add_argument("--mail", metavar="ADDRESS", help="the person's mail address")
 
 
+def _explain_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = verbs.add_parser("explain", help="say what a login would come to, step by step, and why")
+    explain.add_argument("name", metavar="NAME", help="the name as it is typed at login")
+    _with_file(explain)
+    explain.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="try the password in the file's first line (- asks for it); without: as if the password were right",
+    )
+    explain.add_argument("--certificate", metavar="FILE", help="log in by this client certificate, PEM or DER")
+    explain.add_argument("--listener", metavar="LISTENER", help="at which port of the configuration (default: for TLS)")
+    explain.add_argument("--from", dest="address", metavar="ADDRESS", help="the client's address (default: 127.0.0.1)")
+    explain.set_defaults(run=_explain)
+
+
+def _lockout_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    lockout = verbs.add_parser("lockout", help="who has failed to log in, and who is locked: list, unlock, purge")
+    deeds = lockout.add_subparsers(title="deeds", metavar="DEED", required=True)
+    for deed, help in (
+        ("list", "list the locks and the failures that count"),
+        ("unlock", "forget the locks and failures of somebody"),
+        ("purge", "forget what does not count any more"),
+    ):
+        parser = deeds.add_parser(deed, help=help)
+        if deed == "unlock":
+            parser.add_argument("name", metavar="NAME", help="the entry's login name, its DN, or its identity")
+            parser.add_argument("--network", metavar="NETWORK", help="only for this network, as list gives it")
+        _with_file(parser)
+        parser.set_defaults(run=_lockout, deed=deed)
+
+
+def _auth_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    auth = verbs.add_parser("auth", help="the logins that the running daemon remembers: flush")
+    deeds = auth.add_subparsers(title="deeds", metavar="DEED", required=True)
+    flush = deeds.add_parser("flush", help="forget them, so that the directories are asked again")
+    flush.add_argument("name", metavar="NAME", nargs="?", help="only those of whoever is called so")
+    _with_file(flush)
+    flush.set_defaults(run=_auth)
+
+
 def _with_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file")
 
@@ -114,7 +161,7 @@ def _start(settings: Settings, path: str) -> int:
 def _check(options: argparse.Namespace) -> int:
     from imapd.check import check
 
-    return check(options.config)
+    return check(options.config, options.local)
 
 
 def _config(options: argparse.Namespace) -> int:
@@ -134,6 +181,24 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _user(options: argparse.Namespace) -> int:
     from imapd.people import run
+
+    return run(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from imapd.verbs.explain import run
+
+    return run(options)
+
+
+def _lockout(options: argparse.Namespace) -> int:
+    from imapd.verbs.lockout import run
+
+    return run(options)
+
+
+def _auth(options: argparse.Namespace) -> int:
+    from imapd.verbs.auth import run
 
     return run(options)
 

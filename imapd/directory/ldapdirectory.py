@@ -14,7 +14,7 @@ answer means:
 
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from imapd.directory import dn as names
@@ -27,6 +27,7 @@ from imapd.directory.ldapvalues import Depth, Entry, TooMany
 from imapd.directory.names import Level, LoginName, Scope
 from imapd.directory.person import AttributeMap, Person
 from imapd.directory.stored import StoredPasswords
+from imapd.directory.survey import Survey, survey
 from imapd.directory.trace import SILENT, Trace
 from imapd.directory.verdict import Verdict
 from imapd.model.errors import Unreachable
@@ -216,6 +217,20 @@ class LdapDirectory:
         self._groups_looked_for.add(key)
         if not self._entry(group, self._query.group, (), SILENT):
             log.warning("directory %s: there is no group %r", self.name, group)
+
+    def survey(self, limit: int, mapped: Iterable[str] = ()) -> Survey:
+        """Some of the people, and what they lack; mapped: see survey. Raises Unreachable."""
+        secrets = self.offers_scram or self._stored is not None
+        wanted = (*self._attributes, *self._map.login_attributes(None, self._level), *self._mapped(mapped))
+        try:
+            entries, more = self._search(self._base, self._query.person, wanted, limit, SILENT), False
+        except TooMany as many:
+            entries, more = many.entries, True
+        return survey(self.name, entries, more, self._map, mapped, secrets)
+
+    def _mapped(self, fields: Iterable[str]) -> Iterator[str]:
+        for field in fields:
+            yield from (source for source in self._map.sources(field) if source != "dn")
 
     # -- the servers -------------------------------------------------------------------------------------------------
 
