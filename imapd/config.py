@@ -16,6 +16,7 @@ import configobj
 
 from imapd import settings as table
 from imapd.directory.presets import FIELDS
+from imapd.directory.sasl import MECHANISMS
 from imapd.kinds import DN, PLACE, Kind
 from imapd.settings import Declaration, Directory, Listener, NamedCertificate, OAuth, Settings, Tls
 
@@ -202,6 +203,10 @@ class _Reader:
         tls: Tls = values["tls"]
         oauth: OAuth = values["oauth"]
         self._check_oauth(oauth)
+        for name in values["authentication"].mechanisms:
+            if name not in MECHANISMS:
+                known = ", ".join(MECHANISMS)
+                self._problem(("authentication", "mechanisms"), f"mechanisms: there is no {name}; known: {known}")
         ways = {"EXTERNAL", *(("OAUTHBEARER", "XOAUTH2") if oauth.issuer else ())}
         ways &= set(values["authentication"].mechanisms)
         targets = any(one.status == "enabled" and one.security == "tls" for one in values["listeners"])

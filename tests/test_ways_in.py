@@ -39,6 +39,7 @@ WRONG = [
     ("status = redirect", TLS, "there is none"),
     ("status = redirect\n  security = tls\n  [[imaps]]\n  port = 993\n  security = tls", TLS, "there is none"),
     ("status = redirect\n  [[imaps]]\n  port = 993\n  security = tls\n  status = disabled", TLS, "there is none"),
+    ("security = tls", TLS + "[authentication]\nmechanisms = PLAIN, CRAM-MD5\n", "there is no CRAM-MD5"),
     ("security = tls", TLS + "[oauth]\nissuer = i\n", "go together"),
     ("security = tls", TLS + OAUTH.replace("keys.json", "http://login.example.org/keys"), "https:// only"),
 ]  # fmt: skip
