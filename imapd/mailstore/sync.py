@@ -31,8 +31,8 @@ from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 from imapd.mailstore.settle import settle
 
 TICK: Final = 0.05
-AT_ONCE: Final = 2_000
-"""Messages taken in at a time (rule 7): about a second, where each file has to be read for its size."""
+AT_ONCE: Final = 10_000
+"""Messages taken in at a time (rule 7): about a second, also where each file has to be read for its size."""
 SMALL: Final = 1_000
 
 Located = tuple[int, bytes]  # place and file name
