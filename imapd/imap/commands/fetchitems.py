@@ -20,7 +20,7 @@ from imapd.imap.extension import FetchItem, Need, Record
 from imapd.mime import header, parts
 from imapd.wire import writer
 from imapd.wire.responses import Streamed
-from imapd.wire.scanner import SectionSpec
+from imapd.wire.section import SectionSpec
 
 if TYPE_CHECKING:
     from imapd.imap.session import Session
