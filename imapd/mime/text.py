@@ -90,10 +90,14 @@ _CODECS: Final = {
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]++")
 
 
+def codec_of(charset: bytes) -> str | None:
+    """Python's name of a charset; None where it is not known here, or US-ASCII."""
+    return _CODECS.get(_NOT_IN_NAMES.sub("_", charset[:80].decode("ascii", "replace").lower()).strip("_"))
+
+
 def decode_charset(data: bytes, charset: bytes | None) -> str:
     """The octets as text; a charset that is missing, unknown or US-ASCII means UTF-8 where it fits, else Latin."""
-    name = _NOT_IN_NAMES.sub("_", charset[:80].decode("ascii", "replace").lower()).strip("_") if charset else ""
-    codec = _CODECS.get(name)
+    codec = codec_of(charset) if charset else None
     if codec is not None:
         try:
             return data.decode(codec, "replace")
