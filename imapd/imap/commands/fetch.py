@@ -116,7 +116,12 @@ class Fetch(Command):
         return missing
 
     def _rendered(self, record: Record, newly_seen: bool) -> list[bytes | Streamed]:
-        items = [rendered for item in self.items if (rendered := item.render(record)) is not None]
+        items: list[bytes | Streamed] = []
+        for item in self.items:
+            rendered = item.render(record)
+            if rendered is not None:
+                items.append(rendered)
+            record.session.loop.breathe()
         if newly_seen and not any(isinstance(item, Flags) for item in self.items):
             items.append(Flags().render(record))
         return items
