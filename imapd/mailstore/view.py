@@ -35,6 +35,9 @@ from imapd.model.sets import RangeSet, SequenceSet
 # pass over a set of all UIDs is cheaper (about 8 ms for 100,000).
 FEW = 200
 
+# Rows looked at between two breaths: about a millisecond.
+BLOCK = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -107,11 +110,19 @@ class View:
 
     uids: the told numbering; row i has the sequence number i + 1. snapshot: the newest one that was taken.
     recent: the UIDs of told messages that are \\Recent to this client. saved: its last saved search result (RFC 5182).
-    keeps_recent: whether the client knows \\Recent at all (IMAP4rev2 does not).
+    keeps_recent: whether the client knows \\Recent at all (IMAP4rev2 does not). breathe: called now and then in long
+    work; nobody but the client's own greenlet knows the view, so that nothing of it moves meanwhile.
     """
 
-    def __init__(self, mailbox: Mailbox, read_only: bool, keeps_recent: bool = True) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        read_only: bool,
+        keeps_recent: bool = True,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         self.mailbox = mailbox
+        self._breathe = breathe
         self.read_only = read_only
         self.keeps_recent = keeps_recent
         self.snapshot: Snapshot = mailbox.snapshot()
@@ -139,7 +150,7 @@ class View:
             return Numbered(self.uids, self.saved.slices(self.uids))
         if by_uid:
             largest = self.uids[-1] if self.uids else 0
-            return Numbered(self.uids, numbers.resolve(largest).slices(self.uids))
+            return Numbered(self.uids, numbers.resolve(largest, self._breathe).slices(self.uids))
         return Numbered(self.uids, self._slices_of_numbers(numbers))
 
     def _slices_of_numbers(self, numbers: SequenceSet) -> list[tuple[int, int]]:
@@ -150,7 +161,8 @@ class View:
                 raise BadSyntax(f"There is no message {max(first, last)}; the mailbox has {exists}")
             if first is None and last is None and not exists:
                 raise BadSyntax("There is no last message; the mailbox is empty")
-        within = numbers.resolve(exists) & RangeSet.from_ranges([(1, exists)])
+        self._breathe()
+        within = numbers.resolve(exists, self._breathe) & RangeSet.from_ranges([(1, exists)])
         return [(low - 1, high) for low, high in within.ranges]
 
     def number(self, uid: int) -> int | None:
@@ -159,11 +171,14 @@ class View:
         return row + 1 if row < len(self.uids) and self.uids[row] == uid else None
 
     def flags(self, uid: int) -> Flags:
-        """The flags by the newest snapshot, with \\Recent. Raises Expunged for a ghost."""
+        """The flags by the newest snapshot, with \\Recent, for an answer that tells them to the client. Raises Expunged
+        for a ghost."""
         row = self.snapshot.row(uid)
         if row is None:
             raise Expunged
         flags = self.snapshot.flags_of(row)
+        if self.snapshot is not self._told and self.snapshot.modseqs[row] > self._told.highestmodseq:
+            self._own[uid] = flags  # newer than what sync told: if they change back, that is news
         return flags | {RECENT} if uid in self.recent else flags
 
     # What the client learns by its own commands
@@ -279,7 +294,9 @@ class View:
             rows = (now.row(uid) for uid in self._own)
             changed = sorted({*changed, *(row for row in rows if row is not None)})
         found: list[tuple[int, int]] = []
-        for row in changed:
+        for done, row in enumerate(changed):
+            if not done % BLOCK:
+                self._breathe()
             uid = now.uids[row]
             if not _alike(self._believed(uid), now.flags_of(row)):
                 found.append((self._number_of_row(row, uid), uid))

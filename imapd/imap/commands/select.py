@@ -54,7 +54,8 @@ class Select(Command):
                 yield Status("OK", "The mailbox before is closed.", code="CLOSED")
         mailbox = session.account.open(self.mailbox.stored, self.read_only)
         try:
-            view = View(mailbox, read_only=self.read_only or mailbox.read_only, keeps_recent=not session.rev2)
+            read_only = self.read_only or mailbox.read_only
+            view = View(mailbox, read_only, not session.rev2, session.loop.breathe)
         except BaseException:
             mailbox.close()
             raise
