@@ -114,6 +114,7 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     settle(bench)
     goal = find(bench, target)
     rows = _present(bench, box_id, uids)
+    goal = bench.box(goal.id)  # as it is after what was taken in
     source_names, names = bench.names(bench.box(box_id)), bench.names(goal)
     masks = [_translated(row.mask, source_names, names) for row in rows]
     made: list[MessageRow] = []

@@ -1,9 +1,9 @@
 """The lock of an account: one writer at a time, among all connections of all processes.
 
 Three locks, always in this order: one of the process, whose waiters sleep in the loop in their order of coming; an
-flock on the Maildir itself, the gate; and an flock on `imapd.lock` in it. The flocks are tried without waiting and slept
-for between the tries, so nothing ever waits inside C, where it would hold up every connection of the worker. SQLite's
-own lock comes last and is always free.
+flock on the Maildir itself, the gate; and an flock on `imapd.lock` in it. The flocks are tried without waiting and
+slept for between the tries, so nothing ever waits inside C, where it would hold up every connection of the worker.
+SQLite's own lock comes last and is always free.
 
 The gate is held only while waiting for the lock behind it. Without it a process that writes all the time would free the
 lock and have it again before another one has tried once more; with it, whoever waits is next. Where a directory cannot
@@ -73,7 +73,7 @@ class AccountLock:
             if left <= 0:
                 raise Retry
             pause = _PAUSE if left > PATIENCE - _LONG else _LONG_PAUSE
-            self._loop.sleep(pause * random.uniform(0.5, 1.0))  # so that two do not keep step
+            self._loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two do not keep step
 
     def _open(self) -> IO[bytes]:
         # Each time anew: flock belongs to the open file, so two openings exclude each other within a process too.

@@ -25,6 +25,7 @@ import secrets
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +37,8 @@ PLACES: Final = (b"cur", b"new")
 PIECE: Final = 128 * 1024
 STALE_AFTER: Final = 36 * 3600
 """The age at which a file in tmp is no delivery any more (the Maildir convention)."""
+_LOOKS: Final = 6
+_LATELY: Final = 0.01  # seconds within which two changes may leave the same time on a directory, and some more
 
 _FIELD = re.compile(rb",([SW])=(\d{1,18})(?=[,:]|$)")
 _TIME = re.compile(rb"(\d{1,12})\.(?:.*?M(\d{1,6}))?")
@@ -101,6 +104,23 @@ def stamp(directory: bytes) -> tuple[str, float]:
 def listing(directory: bytes) -> list[bytes]:
     """The names of the files in cur/ or new/; those with a leading dot are no messages."""
     return [name for name in os.listdir(directory) if name[0] != 0x2E]
+
+
+def looks(folder: bytes) -> Iterator[set[tuple[int, bytes]]]:
+    """Listings of cur/ and new/, as places and names, for who misses something: a file that is renamed meanwhile can
+    be missing in one, or be there twice. At least two, and more until nothing happened since shortly before the last.
+    """
+    for number in range(_LOOKS):
+        before, changed = _stamps(folder)
+        # new/ first: what is moved to cur/ in between is then seen twice and not missed.
+        yield {(place, name) for place in (NEW, CUR) for name in listing(folder + b"/" + PLACES[place])}
+        if number and _stamps(folder)[0] == before and changed < time.time() - _LATELY:
+            return
+
+
+def _stamps(folder: bytes) -> tuple[list[str], float]:
+    stamps = [stamp(folder + b"/" + place) for place in PLACES]
+    return [look for look, _ in stamps], max(changed for _, changed in stamps)
 
 
 def examine(path: bytes) -> Found | None:

@@ -12,6 +12,7 @@ Rules:
 3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
 """
 
+import contextlib
 import os
 from collections import defaultdict
 
@@ -132,15 +133,20 @@ class _Settling:
 
     def _hunt(self, folder: bytes, wanted: dict[bytes, int]) -> None:
         """Remove expunged files that another program renamed in the meantime, or they would come as new ones."""
-        for place in maildir.PLACES:
-            directory = folder + b"/" + place
-            try:
-                found = [name for name in maildir.listing(directory) if maildir.base_of(name) in wanted]
-                for name in found:
-                    maildir.discard(directory + b"/" + name)
-                    self._touched[directory].add(wanted[maildir.base_of(name)])
-            except OSError:
-                continue  # the folder itself is gone, and the file with it
+        try:
+            for listed in maildir.looks(folder):
+                for place, name in [file for file in listed if maildir.base_of(file[1]) in wanted]:
+                    directory = folder + b"/" + maildir.PLACES[place]
+                    with contextlib.suppress(FileNotFoundError):  # renamed once more: the next look finds it
+                        os.unlink(directory + b"/" + name)
+                        self._touched[directory].add(wanted.pop(maildir.base_of(name)))
+                if not wanted:
+                    return
+        except FileNotFoundError:
+            pass  # the folder itself is gone, and the file with it
+        except OSError as error:
+            for key in wanted.values():
+                self._fail(key, error)
 
     def _make_durable(self, directory: bytes, keys: set[int]) -> None:
         try:

@@ -238,6 +238,70 @@ def test_a_duplicate_of_a_file_is_a_message_of_its_own_and_neither_is_lost(ann, 
     assert ann.texts() == {1: WIRE, 2: b"A: 2\r\n\r\nother\r\n"}
 
 
+def test_a_file_that_a_listing_has_twice_is_one_message(ann, home, monkeypatch):
+    deliver(home, name="9.M1P1.mx")
+    deliver(home, name="8.M1P1.mx")
+    assert list(ann.look()) == [1, 2]
+    before = "9.M1P1.mx:2,"
+    (home / "cur" / before).rename(home / "cur" / "9.M1P1.mx:2,S")
+    listing = maildir.listing
+
+    def seen_twice(directory):
+        monkeypatch.setattr(maildir, "listing", listing if directory.endswith(b"cur") else seen_twice)
+        return listing(directory) + ([before.encode()] if directory.endswith(b"cur") else [])
+
+    monkeypatch.setattr(maildir, "listing", seen_twice)
+    assert list(ann.look()) == [1, 2]
+    assert ann.look() == {1: frozenset(), 2: frozenset({"\\Seen"})}
+
+
+def test_a_message_marked_new_while_new_is_listed_keeps_its_uid(ann, home, monkeypatch):
+    deliver(home, name="9.M1P1.mx")
+    ann.look()
+    ann.loop.advance(10)
+    ann.look()
+    deliver(home, name="8.M1P1.mx")
+    listing = maildir.listing
+
+    def marked(directory):
+        monkeypatch.setattr(maildir, "listing", listing)
+        (home / "cur" / "9.M1P1.mx:2,").rename(home / "new" / "9.M1P1.mx")
+        return listing(directory)
+
+    monkeypatch.setattr(maildir, "listing", marked)
+    ann.look()
+    assert list(ann.look()) == [1, 2]
+
+
+def test_copies_into_the_same_mailbox_come_behind_what_is_taken_in_for_them(ann, home):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    deliver(home)
+    (moved,) = (home / "cur").iterdir()
+    moved.rename(f"{moved}F")
+    placed = mailbox.copy([1], "INBOX")
+    assert placed.uids == (3,)
+    assert list(ann.look()) == [1, 2, 3]
+
+
+def test_an_expunged_file_that_listings_miss_at_first_does_not_come_back(ann, home, monkeypatch):
+    ann.put("INBOX", WIRE, flags=frozenset({"\\Deleted"}))
+    mailbox = ann.open()
+    mailbox.snapshot()
+    (moved,) = (home / "cur").iterdir()
+    moved.rename(f"{moved}X")
+    listing = maildir.listing
+
+    def missed(directory):
+        monkeypatch.setattr(maildir, "listing", missed if directory.endswith(b"new") else listing)
+        return []
+
+    monkeypatch.setattr(maildir, "listing", missed)
+    assert mailbox.expunge(None) == (1,)
+    assert files(home) == {"new": [], "cur": [], "tmp": []}
+
+
 def test_an_expunged_file_that_was_renamed_meanwhile_does_not_come_back(ann, home, monkeypatch):
     ann.put(flags=frozenset({"\\Deleted"}))
     mailbox = ann.open()
