@@ -85,11 +85,10 @@ def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], 
     with bench.index.transaction():
         _insert(bench, box, names, rows)
     bench.changed.add(bench.folder(box))
-    failed = settle(bench)
-    refused = [failed[row.id] for row in rows if row.id in failed]
-    if refused:
+    refused = settle(bench).among([row.id for row in rows])
+    if refused is not None:
         _take_back(bench, box, names, rows)
-        raise refused[0]
+        raise refused
     return Placed(box.uidvalidity, tuple([row.uid for row in rows]), tuple(sources))
 
 

@@ -18,6 +18,7 @@ Rules:
    is not tried again: the kernel may have thrown away the data, and would report success.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -219,7 +220,9 @@ def replace_file(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
     fd = _create(scratch, mode)
     try:
         try:
-            os.write(fd, data)
+            left = memoryview(data)
+            while left:  # a disk that is nearly full takes less than it was given, and says no more than that
+                left = left[os.write(fd, left) :]
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -276,7 +279,8 @@ def make_folder(path: bytes, mode: int, inbox: bool = False) -> None:
         _mkdir(path + b"/" + part, mode)
     if not inbox:
         # Maildir++ marks folders so for delivery agents, which then count quota at the level above.
-        os.close(os.open(path + b"/maildirfolder", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode & 0o666))
+        with contextlib.suppress(FileExistsError):
+            os.close(_create(path + b"/maildirfolder", mode & 0o666))
     _mkdir(path + b"/cur", mode)
     sync_directory(path)
 

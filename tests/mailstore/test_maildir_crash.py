@@ -198,3 +198,74 @@ def test_a_mailbox_deleted_halfway_by_a_crash_can_be_created_again(tmp_path, mon
     again.ann.create("A/B")
     assert again.ann.status("A/B").messages == 0
     assert again.ann.status("A/B").uidvalidity > uidvalidity
+
+
+def refusing(monkeypatch, call, wrong, code=errno.EACCES):
+    """Make an os function fail for some arguments, until `undo`."""
+    true = getattr(os, call)
+
+    def refuses(*arguments, **named):
+        if wrong(*arguments):
+            raise OSError(code, "refused", arguments[0])
+        return true(*arguments, **named)
+
+    monkeypatch.setattr(os, call, refuses)
+
+
+def test_a_folder_that_cannot_be_renamed_keeps_its_name_and_its_uids(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    before, uidvalidity = state(worker), worker.ann.status("A").uidvalidity
+    refusing(monkeypatch, "rename", lambda source, target: target.endswith(b".Z"))
+    with pytest.raises(StoreError):
+        worker.ann.rename("A", "Z")
+    assert state(worker) == before and worker.ann.status("A").uidvalidity == uidvalidity
+    worker.put("A/B")
+    monkeypatch.undo()
+    worker.ann.rename("A", "Z")
+    assert worker.ann.status("Z").uidvalidity == uidvalidity
+
+
+def test_a_folder_whose_rename_a_crash_left_to_do_and_the_disk_refuses_keeps_its_uids(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    uidvalidity = worker.ann.status("A/B").uidvalidity
+    faults = Faults(monkeypatch, Crash)
+    faults.arm(1)
+    with pytest.raises(Crash):
+        worker.ann.rename("A", "Z")
+    worker.crash()
+    monkeypatch.undo()
+    refusing(monkeypatch, "rename", lambda source, target: b"/.Z" in target)
+    again = Worker(tmp_path / "ann")
+    again.ann.mailboxes()
+    with pytest.raises(StoreError):
+        again.put("INBOX")  # nothing is acknowledged that is not in its place
+    with pytest.raises(StoreError):
+        again.ann.status("Z/B")
+    monkeypatch.undo()
+    assert again.ann.status("Z/B").uidvalidity == uidvalidity
+    assert len(again.look()) == 2
+
+
+def test_a_mailbox_is_not_deleted_with_messages_that_were_moved_out_of_it(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    worker.ann.create("C")
+    refusing(monkeypatch, "rename", lambda source, target: b"/.C/cur/" in target, errno.ENOSPC)
+    worker.open("A/B").move([1], "C")
+    for deed in (lambda: worker.ann.delete("A/B"), lambda: worker.ann.rename("A", "Z")):
+        with pytest.raises(StoreError):
+            deed()
+    monkeypatch.undo()
+    assert list(worker.texts("C").values()) == [WIRE]
+    worker.ann.delete("A/B")
+    assert list(worker.texts("C").values()) == [WIRE]
+
+
+def test_small_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
+    worker.ann.subscribe("A/B")
+    worker.ann.create("D")
+    monkeypatch.undo()
+    assert [entry.name for entry in worker.ann.mailboxes() if entry.subscribed] == ["A/B"]
+    assert int((tmp_path / "ann" / "imapd-uidvalidity").read_text()) == worker.ann.status("D").uidvalidity
