@@ -18,7 +18,7 @@ from functools import cached_property
 from imapd.mailstore.errors import Expunged
 from imapd.mailstore.store import Mailbox, Message, Snapshot
 from imapd.mailstore.view import View
-from imapd.mime import header, parts, text
+from imapd.mime import header, parts, pieces, text
 from imapd.model import criteria
 from imapd.model.criteria import Criterion
 from imapd.model.loop import Loop
@@ -99,7 +99,7 @@ class _Search:
         return self._by_messages(wanted, rows)
 
     def _narrow_by_all(self, wanted: criteria.And, rows: Rows) -> Rows:
-        keys = _flattened(wanted)
+        keys = list(dict.fromkeys(_flattened(wanted)))
         costly = [key for key in keys if _needs_message(key)]
         for key in keys:
             if not _needs_message(key):
@@ -195,6 +195,7 @@ class _Texts:
         self._uid = uid
         self._breathe = breathe
         self._message: Message | None = None
+        self._decoded: dict[bytes, list[str]] = {}
 
     def close(self) -> None:
         if self._message is not None:
@@ -215,18 +216,41 @@ class _Texts:
         return [folded(f"{name}: {value}") for name, value in text.header_texts(self._raw_header)]
 
     @cached_property
-    def body_texts(self) -> list[str]:
-        """The texts of the body, decoded and folded."""
+    def body_texts(self) -> list[list[str]]:
+        """The texts of the body, decoded and folded, each in windows."""
         whole = self._open().read()
-        found: list[str] = []
-        for piece in text.body_texts(parts.parse(whole, self._breathe), whole):
-            found.append(folded(piece))
-            self._breathe()
+        found: list[list[str]] = []
+        for windows in pieces.body_texts(parts.parse(whole, self._breathe), whole):
+            found.append([])
+            for window in windows:
+                found[-1].append(folded(window))
+                self._breathe()
         return found
 
     def values(self, name: bytes) -> Sequence[bytes]:
         """The unfolded values of the fields of that name, given in lower case."""
         return header.wanted_values(self._raw_header, (name,), self._breathe).get(name, ())
+
+    def decoded_values(self, name: bytes) -> Sequence[str]:
+        """The same, decoded and folded; kept, as long searches ask many times for one field."""
+        if name not in self._decoded:
+            self._decoded[name] = [folded(text.decode_words(value)) for value in self.values(name)]
+        self._breathe()
+        return self._decoded[name]
+
+    def body_contains(self, needle: str) -> bool:
+        """Whether one of the texts of the body contains the needle, which is folded."""
+        return any(self._contains(windows, needle) for windows in self.body_texts)
+
+    def _contains(self, windows: Sequence[str], needle: str) -> bool:
+        overlap = len(needle) - 1
+        tail = ""
+        for window in windows:
+            self._breathe()
+            if needle in window or (overlap and tail and needle in tail + window[:overlap]):
+                return True
+            tail = (tail + window)[-overlap:] if overlap else ""
+        return False
 
 
 Test = Callable[[int, _Texts], bool]
@@ -236,13 +260,13 @@ def _text_test(wanted: Criterion) -> Test:
     """The question of a key that needs the message itself."""
     if isinstance(wanted, criteria.HeaderContains):
         name, needle = wanted.name.lower().encode("utf-8", "replace"), folded(wanted.text)
-        return lambda _row, texts: any(needle in folded(text.decode_words(value)) for value in texts.values(name))
+        return lambda _row, texts: any(needle in value for value in texts.decoded_values(name))
     if isinstance(wanted, criteria.SentDate):
         relation, day = wanted.relation, wanted.day
         return lambda _row, texts: _sent(texts, relation, day)
     if isinstance(wanted, criteria.BodyContains):
         needle = folded(wanted.text)
-        return lambda _row, texts: any(needle in one for one in texts.body_texts)
+        return lambda _row, texts: texts.body_contains(needle)
     if isinstance(wanted, criteria.TextContains):
         needle = folded(wanted.text)
         return lambda _row, texts: _anywhere(texts, needle)
@@ -250,7 +274,7 @@ def _text_test(wanted: Criterion) -> Test:
 
 
 def _anywhere(texts: _Texts, needle: str) -> bool:
-    return any(needle in one for one in texts.header_texts) or any(needle in one for one in texts.body_texts)
+    return any(needle in one for one in texts.header_texts) or texts.body_contains(needle)
 
 
 def _sent(texts: _Texts, relation: str, day: date) -> bool:
