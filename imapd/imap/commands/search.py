@@ -147,7 +147,10 @@ class Search(Command):
             yield SearchResponse(numbers)
             return Done()
         self._save(session, [uid for _, uid in found])
-        items = [(option.name, option.render(numbers)) for option in self.returns]
+        items: list[tuple[str, bytes | None]] = []
+        for option in self.returns:
+            session.loop.breathe()
+            items.append((option.name, option.render(numbers)))
         # RFC 5182 section 2.1: SAVE alone has no answer.
         if any(not option.saves for option in self.returns):
             told = [(name, value) for name, value in items if value is not None]
