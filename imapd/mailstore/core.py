@@ -7,7 +7,8 @@ Rules:
 2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
 3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
-   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID.
+   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
+   mailboxes of which an older copy of the index does not know all (mailstore/floors).
 4. Handles are closed when the last session has closed the account.
 """
 
@@ -17,7 +18,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imapd.mailstore import maildir, tree
+from imapd.mailstore import floors, maildir, tree
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, folder_path, log
 from imapd.mailstore.descriptions import DescriptionCache
 from imapd.mailstore.diskname import directory_of
@@ -33,6 +34,7 @@ Result = TypeVar("Result")
 
 INDEX_FILE: Final = b"imapd-index.sqlite"
 CACHE_FILE: Final = b"imapd-cache.sqlite"
+FLOORS_FILE: Final = b"imapd-floors"
 LOCK_FILE: Final = b"imapd.lock"
 
 
@@ -49,6 +51,7 @@ class AccountCore:
         self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
         self._opening = loop.lock()
         self._path = root + b"/" + INDEX_FILE
+        self._floors = root + b"/" + FLOORS_FILE
         self._writer: Index | None = None
         self._reader: Index | None = None
         self._cache: DescriptionCache | None = None
@@ -131,9 +134,17 @@ class AccountCore:
         try:
             return work(bench)
         finally:
+            self._note_floors(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
                     os.utime(folder)  # seen by every process that watches the folder
+
+    def _note_floors(self, bench: Bench) -> None:
+        touched, bench.index.touched = bench.index.touched, set()
+        if touched:
+            with contextlib.suppress(StoreError):
+                boxes = [box for key in touched if (box := bench.index.box(key)) is not None]
+                floors.note(self._floors, boxes, touched - {box.id for box in boxes}, self.settings.file_mode)
 
     def _ready(self, now: float) -> Bench:
         """A bench with an index that may be trusted (rule 3)."""
@@ -172,6 +183,8 @@ class AccountCore:
         self._is_doubtful = False
         bench = Bench(self.root, self._writer, now, self.settings)
         self._make_folders()
+        if ignorant := floors.below(self._floors, self._writer.boxes()):
+            tree.renumber(bench, ignorant)
         self.unfit = tree.discover(bench)
         return bench
 
@@ -188,9 +201,17 @@ class AccountCore:
             # SQLite gives its other files the mode of this one.
             os.close(maildir.create_file(self._path, self.settings.file_mode))
         writer = Index.writer(self._path)
-        if self._is_doubtful and not writer.is_sound():
+        try:
+            inode = os.lstat(self._path).st_ino
+            # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
+            moved = writer.has_moved(inode)
+            if (moved or self._is_doubtful) and not writer.is_sound():
+                raise Corrupt(reason="quick_check failed")
+            if moved:
+                writer.settle_down(inode)
+        except BaseException:
             writer.close()
-            raise Corrupt(reason="quick_check failed")
+            raise
         return writer
 
     def _put_aside(self, now: float) -> bytes:

@@ -33,6 +33,7 @@ from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, message_id,
 VERSION: Final = 1
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
 _WRITER_PATIENCE: Final = 10.0  # seconds, in a thread; only a crashed writer's recovery can make it wait
+_LARGEST: Final = (1 << 63) - 1
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 CREATE TABLE mailbox (
@@ -64,7 +65,7 @@ def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
         return Corrupt(reason=reason)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Retry(reason=reason)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
         return NoSpace(reason=reason)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return Denied("The mail file cannot be written at the moment.", code="UNAVAILABLE", reason=reason)
@@ -86,8 +87,12 @@ class Index:
     """A connection to an account's database."""
 
     def __init__(self, path: bytes, patience: float = 0.0) -> None:
-        """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads."""
+        """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads.
+
+        touched: the mailboxes whose UIDs or modseqs moved by this connection; whoever follows them empties it.
+        """
         self._path = path
+        self.touched: set[int] = set()
         try:
             self._db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -214,17 +219,39 @@ class Index:
         return rows[0] if rows else None
 
     def add_box(self, name: str, directory: bytes, uidvalidity: int, special_use: str) -> int:
-        """A new mailbox; its UIDVALIDITY becomes the last one given."""
+        """A new mailbox; its UIDVALIDITY becomes the last one given. Its id."""
         self._all("INSERT INTO mailbox (name, directory, uidvalidity, special_use) VALUES (?, ?, ?, ?)",
                   (name, directory, uidvalidity, special_use))  # fmt: skip
-        self._all("INSERT OR REPLACE INTO meta VALUES ('uidvalidity', ?)", (uidvalidity,))
-        return int(self._value("SELECT last_insert_rowid()"))
+        box = int(self._value("SELECT last_insert_rowid()"))
+        self.set_last_uidvalidity(uidvalidity)
+        self.touched.add(box)
+        return box
+
+    def set_last_uidvalidity(self, uidvalidity: int) -> None:
+        self._set_meta("uidvalidity", uidvalidity)
+
+    def _set_meta(self, name: str, value: int) -> None:
+        self._all("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def last_uidvalidity(self) -> int:
         """The highest UIDVALIDITY ever given by this database."""
-        return int(self._value("SELECT value FROM meta WHERE name = 'uidvalidity'") or 0)
+        return self._meta("uidvalidity")
+
+    def _meta(self, name: str) -> int:
+        return int(self._value("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
+
+    def has_moved(self, inode: int) -> bool:
+        """Whether the database was in another file when it was used last: it is a copy."""
+        return self._meta("inode") != inode & _LARGEST
+
+    def settle_down(self, inode: int) -> None:
+        """Say in which file the database is."""
+        with self.settling():
+            self._set_meta("inode", inode & _LARGEST)
 
     def update_box(self, box: int, **columns: object) -> None:
+        if columns.keys() & {"uidvalidity", "modseq"}:
+            self.touched.add(box)
         assignments = ", ".join([f"{column} = ?" for column in columns])
         self._all(f"UPDATE mailbox SET {assignments} WHERE id = ?", (*columns.values(), box))
 
@@ -234,6 +261,7 @@ class Index:
         self._all("DELETE FROM tombstone WHERE id BETWEEN ? AND ?", span(box))
         self._all("DELETE FROM keyword WHERE mailbox = ?", (box,))
         self._all("DELETE FROM mailbox WHERE id = ?", (box,))
+        self.touched.add(box)
 
     def keywords(self, box: int) -> tuple[str, ...]:
         rows = self._all("SELECT name FROM keyword WHERE mailbox = ? ORDER BY number", (box,))

@@ -109,6 +109,18 @@ def _reserve_uidvalidity(bench: Bench, count: int) -> int:
     return first
 
 
+def renumber(bench: Bench, boxes: list[BoxRow]) -> None:
+    """Give mailboxes a new UIDVALIDITY: what their UIDs meant is not known any more."""
+    first = _reserve_uidvalidity(bench, len(boxes))
+    with bench.index.transaction():
+        for uidvalidity, box in enumerate(boxes, first):
+            bench.index.update_box(box.id, uidvalidity=uidvalidity, new_stamp="", cur_stamp="")
+            bench.index.set_last_uidvalidity(uidvalidity)
+    for box in boxes:
+        log.error("the index knows less of %r than was given out: its UIDVALIDITY is new", box.name)
+        bench.changed.add(bench.folder(box))
+
+
 def _read_number(path: bytes) -> int:
     try:
         fd = maildir.open_message(path)

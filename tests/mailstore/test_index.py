@@ -187,6 +187,78 @@ def test_expunged_messages_have_no_description(home):
     assert [uid for uid, _ in mailbox.descriptions([3, 2, 1])] == [3, 1]
 
 
+def all_of(home):
+    """UIDVALIDITY, UID and text of each message of INBOX."""
+    worker = Worker(home)
+    uidvalidity = worker.ann.status("INBOX").uidvalidity
+    seen = {(uidvalidity, uid): text for uid, text in worker.texts().items()}
+    worker.store.close()
+    return seen
+
+
+@pytest.mark.parametrize("how", ["copied", "moved", "while it is open", "below its log"])
+def test_an_older_index_put_back_never_gives_a_uid_again(home, tmp_path, how):
+    filled(home)
+    shutil.copy(home / INDEX, tmp_path / "older")
+    worker = Worker(home)
+    worker.put("INBOX", b"one: 1\r\n\r\n", b"two: 2\r\n\r\n", flags=frozenset({"\\Deleted"}))
+    worker.open().expunge([21])
+    before = {(worker.ann.status("INBOX").uidvalidity, uid): text for uid, text in worker.texts().items()}
+    before[worker.ann.status("INBOX").uidvalidity, 21] = b"one: 1\r\n\r\n"
+    mailbox = worker.open()
+    mailbox.snapshot()
+    if how == "while it is open":
+        for suffix in ("-wal", "-shm"):
+            (home / (INDEX + suffix)).unlink()
+        os.rename(tmp_path / "older", home / INDEX)
+        with pytest.raises(Gone):
+            mailbox.snapshot()
+    elif how == "below its log":  # which brings it up to date
+        os.rename(tmp_path / "older", home / INDEX)
+    worker.store.close()
+    if how == "copied":
+        shutil.copyfile(tmp_path / "older", home / INDEX)
+    elif how == "moved":
+        os.rename(tmp_path / "older", home / INDEX)
+    deliver(home, b"three: 3\n\n")
+    after = all_of(home)
+    assert len(after) == 22
+    assert all(before.get(key, text) == text for key, text in after.items())
+    assert after.keys().isdisjoint(before) or how == "below its log"
+    assert all_of(home) == after  # once is enough
+
+
+def test_a_mailbox_that_was_made_anew_since_the_copy_does_not_get_its_old_uidvalidity_back(home, tmp_path):
+    filled(home)
+    shutil.copy(home / INDEX, tmp_path / "older")
+    worker = Worker(home)
+    worker.ann.delete("A")
+    worker.ann.create("A")
+    uidvalidity = worker.ann.status("A").uidvalidity
+    worker.store.close()
+    shutil.copyfile(tmp_path / "older", home / INDEX)
+    assert Worker(home).ann.status("A").uidvalidity > uidvalidity
+
+
+def test_an_account_that_is_copied_as_a_whole_keeps_its_uids(home, tmp_path):
+    filled(home)
+    before = all_of(home)
+    shutil.copytree(home, tmp_path / "copy")
+    assert all_of(tmp_path / "copy") == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 500, None])
+def test_a_damaged_second_record_does_no_harm(home, damage):
+    filled(home)
+    before = all_of(home)
+    if damage is None:
+        (home / "imapd-floors").unlink()
+        (home / "imapd-floors").mkdir()
+    else:
+        (home / "imapd-floors").write_bytes(damage)
+    assert all_of(home) == before
+
+
 # Several workers
 
 
