@@ -26,6 +26,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import quote
 
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, Retry, StoreError, UnknownOutcome
 from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, message_id, runs, signed, span, unsigned
@@ -86,15 +87,17 @@ def _meaning() -> Iterator[None]:
 class Index:
     """A connection to an account's database."""
 
-    def __init__(self, path: bytes, patience: float = 0.0) -> None:
+    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
         """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads.
 
-        touched: the mailboxes whose UIDs or modseqs moved by this connection; whoever follows them empties it.
+        unchanging: nobody can write to it, and SQLite needs no lock. touched: the mailboxes whose UIDs or modseqs moved
+        by this connection; whoever follows them empties it.
         """
         self._path = path
         self.touched: set[int] = set()
         try:
-            self._db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+            uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
+            self._db = sqlite3.connect(uri, patience, isolation_level=None, check_same_thread=False, uri=True)
         except sqlite3.Error as error:
             raise translated(error) from error
 

@@ -149,9 +149,11 @@ def open_message(path: bytes) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    with contextlib.ExitStack() as otherwise:
+        otherwise.callback(os.close, fd)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+        otherwise.pop_all()
     return fd
 
 
@@ -274,18 +276,19 @@ def folders(root: bytes) -> list[bytes]:
 
 def make_folder(path: bytes, mode: int, inbox: bool = False) -> None:
     """Make the directories of a folder, or those that are missing; cur/ comes last, for it makes the folder visible."""
-    _mkdir(path, mode)
+    make_directory(path, mode)
     for part in (b"tmp", b"new"):
-        _mkdir(path + b"/" + part, mode)
+        make_directory(path + b"/" + part, mode)
     if not inbox:
         # Maildir++ marks folders so for delivery agents, which then count quota at the level above.
         with contextlib.suppress(FileExistsError):
             os.close(_create(path + b"/maildirfolder", mode & 0o666))
-    _mkdir(path + b"/cur", mode)
+    make_directory(path + b"/cur", mode)
     sync_directory(path)
 
 
-def _mkdir(path: bytes, mode: int) -> None:
+def make_directory(path: bytes, mode: int) -> None:
+    """Make a directory, if it is not there. Raises FileNotFoundError where something else is. Quick."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import stat
 import time
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from imapd.mailstore import maildir
 from imapd.mailstore.diskname import directory_of, name_of
-from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount
+from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, StoreError
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.message import to_disk, to_wire
 from imapd.mailstore.store import Owner
@@ -455,6 +456,58 @@ def test_handles_are_closed_with_the_last_session(home):
     mailbox.close()
     assert not worker.store._cores
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_links_in_place_of_a_maildirs_own_files_are_not_followed(home, tmp_path):
+    worker = Worker(home)
+    worker.put()
+    worker.store.close()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "old").write_text("old")
+    os.utime(outside / "old", (1, 1))
+    (home / "imapd-index.sqlite-wal").symlink_to(outside / "wal")
+    (home / "imapd-index.sqlite-shm").symlink_to(outside / "shm")
+    assert len(Worker(home).texts()) == 1
+    for path in (home / "tmp").iterdir():
+        path.unlink()
+    (home / "tmp").rmdir()
+    (home / "tmp").symlink_to(outside)
+    with pytest.raises(StoreError):
+        Worker(home).put()
+    assert os.listdir(outside) == ["old"]
+    (tmp_path / "link").symlink_to(home)
+    with pytest.raises(NoSuchAccount):
+        Worker(tmp_path / "link")
+
+
+def test_a_fifo_for_the_mark_of_a_folder_holds_nobody_up(ann, home):
+    (home / ".B").mkdir()
+    os.mkfifo(home / ".B" / "maildirfolder")
+    ann.ann.create("B")
+    assert ann.ann.status("B").messages == 0
+
+
+def test_a_tmp_that_others_removed_is_made_again(ann, home):
+    (home / "tmp").rmdir()
+    ann.put()
+    assert len(ann.look()) == 1
+
+
+def test_an_account_that_is_removed_is_gone_for_who_has_it_open_and_can_begin_anew(ann, home):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    shutil.rmtree(home)
+    with pytest.raises(Gone):
+        mailbox.snapshot()
+    with pytest.raises(Gone):
+        ann.ann.status("INBOX")
+    assert not home.exists()
+    again = ann.store.open_account(Owner("id-ann", "ann", str(home)))
+    assert again.status("INBOX").messages == 0
+    with pytest.raises(Gone):
+        mailbox.snapshot()
 
 
 def test_old_files_in_tmp_and_deleted_folders_are_swept(ann, home):

@@ -1,6 +1,7 @@
 """Crashes and failures of the disk at every step of every write: afterwards all is as before, or as it should be."""
 
 import errno
+import gc
 import os
 import sqlite3
 
@@ -269,3 +270,48 @@ def test_small_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [entry.name for entry in worker.ann.mailboxes() if entry.subscribed] == ["A/B"]
     assert int((tmp_path / "ann" / "imapd-uidvalidity").read_text()) == worker.ann.status("D").uidvalidity
+
+
+LOOKS = {
+    "log in": lambda worker: Worker(worker.home),
+    "look": lambda worker: worker.look(),
+    "look only": lambda worker: worker.look(read_only=True),
+    "status": lambda worker: worker.ann.status("A/B"),
+    "list": lambda worker: worker.ann.mailboxes(),
+    "read": lambda worker: worker.texts(),
+    "describe": lambda worker: list(worker.open().descriptions([1, 2])),
+    "append": lambda worker: worker.put("A/B"),
+    "copy": DEEDS["copy"],
+}
+
+
+@pytest.mark.parametrize("deed", LOOKS)
+def test_a_disk_that_cannot_be_read_gives_an_error_of_the_store_and_leaks_nothing(tmp_path, monkeypatch, deed):
+    monkeypatch.setattr(Faults, "CALLS", ("open", "lstat", "stat", "fstat", "read", "pread", "listdir", "scandir"))
+    faults = Faults(monkeypatch, lambda: OSError(errno.EMFILE, "refused"), sticky=False)
+    worker = prepare(tmp_path / "ann")
+    before = state(worker)
+    for step in range(1, 200):
+        deliver(worker.home)
+        opened = None
+        faults.arm(step)
+        try:
+            opened = LOOKS[deed](worker)
+        except StoreError:
+            pass
+        hit = faults.calls >= step
+        faults.disarm()
+        if isinstance(opened, Worker):
+            opened.store.close()
+        if not hit:
+            break
+    assert step > 2
+    after = state(worker)
+    for name, rows in before.items():
+        assert rows.items() <= after[name].items()
+    faults.arm(1_000_000)
+    worker.store.close()
+    gc.collect()
+    open_ones = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    left = [os.readlink(path) for path in open_ones if os.path.lexists(path)]
+    assert [path for path in left if str(tmp_path) in path] == []
