@@ -190,13 +190,13 @@ class SharedMailbox:
         raise Expunged
 
     def _opened(self, row: MessageRow, fd: int) -> LocalMessage:
-        breathe = self.account.loop.breathe
+        loop = self.account.loop
         try:
             octets = os.fstat(fd).st_size
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(fd, row.size, breathe)
-            content = read_whole(fd, octets) if octets <= IN_MEMORY else None
-            size = count_wire(fd, breathe) if content is None else len(content)
+                return LocalMessage(fd, row.size, loop)
+            content = read_whole(fd, octets, loop) if octets <= IN_MEMORY else None
+            size = count_wire(fd, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
                 self.account.cache.forget(self.row.uidvalidity, row.uid)
@@ -204,7 +204,7 @@ class SharedMailbox:
                     self.locked(lambda bench, box: changes.mend_size(bench, box, row.uid, size, octets))
             elif content is None:
                 self._counted[row.uid] = octets
-            return LocalMessage(fd, size, breathe, content)
+            return LocalMessage(fd, size, loop, content)
         except BaseException:
             os.close(fd)
             raise

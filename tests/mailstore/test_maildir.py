@@ -1,5 +1,6 @@
 """The Maildir store among other programs: deliveries, renames and removals behind its back, odd files, odd names."""
 
+import errno
 import gc
 import os
 import shutil
@@ -417,6 +418,23 @@ def test_a_large_message_streams_with_its_header_read_alone(ann):
 
 
 # Accounts
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EOPNOTSUPP])
+def test_what_is_not_in_memory_is_read_in_a_disk_thread(ann, monkeypatch, code):
+    texts = [WIRE, b"a: b\r\n\r\n" + b"line\r\n" * 100_000]
+    ann.put("INBOX", *texts)
+    ann.look()
+    ann.loop.offloaded.clear()
+    assert list(ann.texts().values()) == texts
+    assert os.pread not in ann.loop.offloaded
+
+    def refused(*_):
+        raise OSError(code, "not now")
+
+    monkeypatch.setattr(os, "preadv", refused)
+    assert list(ann.texts().values()) == texts
+    assert (os.pread in ann.loop.offloaded) == (code == errno.EAGAIN)
 
 
 def test_an_mbox_or_a_relative_home_is_refused(tmp_path):
