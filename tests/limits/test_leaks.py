@@ -50,6 +50,16 @@ def wait_for(condition, seconds=10):
     return condition()
 
 
+def settled(daemon, pid):
+    """The descriptors of a worker when it has noticed that its clients went away."""
+    fewest = descriptors(pid)
+    for _ in range(10):
+        time.sleep(0.05)
+        fewest = min(fewest, descriptors(pid))
+    assert wait_for(lambda: not temporary_files(daemon))
+    return fewest
+
+
 def in_a_literal(client):
     client.send(b"a APPEND INBOX {500000+}\r\n" + MESSAGE * 500)
 
@@ -94,13 +104,14 @@ def test_a_client_that_goes_away_leaves_nothing_behind(daemon, midst, end):
             client = daemon.login()
             midst(client)
             end(client)
-        before = wait_for(lambda: not temporary_files(daemon)) and descriptors(worker)
-        assert before
+        before = settled(daemon, worker)
         for _ in range(15):
             client = daemon.login()
             midst(client)
             end(client)
-        assert wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 1)
+        wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 1)
+        assert temporary_files(daemon) == []
+        assert descriptors(worker) <= before + 1
         first.ok("NOOP")
 
 
