@@ -38,6 +38,7 @@ PLACES: Final = (b"cur", b"new")
 PIECE: Final = 128 * 1024
 STALE_AFTER: Final = 36 * 3600
 """The age at which a file in tmp is no delivery any more (the Maildir convention)."""
+_LONGEST: Final = 255
 _LOOKS: Final = 6
 _LATELY: Final = 0.01  # seconds within which two changes may leave the same time on a directory, and some more
 
@@ -82,6 +83,11 @@ def letters_of(file: bytes) -> bytes:
 def with_letters(base: bytes, letters: bytes) -> bytes:
     """The name in cur/ of a message with those flags."""
     return base + b":2," + bytes(sorted(set(letters)))
+
+
+def is_too_long(name: bytes) -> bool:
+    """Whether no file can have that name: others may have given one that has no room for flags."""
+    return len(name) > _LONGEST
 
 
 def delivery_order(file: bytes) -> tuple[int, int, bytes]:

@@ -112,6 +112,8 @@ class _Settling:
         source = self._bench.path(box, row)
         folder = self._bench.folder(box) + b"/cur"
         name = target_name(names, row)
+        if maildir.is_too_long(name):
+            name = self._other_name(row, name)
         if source == folder + b"/" + name:
             return name
         try:
@@ -126,7 +128,7 @@ class _Settling:
         return name
 
     def _other_name(self, row: MessageRow, name: bytes) -> bytes:
-        """A name for a file whose own name is taken by a second file of the same base."""
+        """A name for a file whose own is too long, or taken by a second file of the same base."""
         base = maildir.new_base(self._bench.now, row.octets, row.size)
         base = base if row.octets else base.partition(b",")[0]
         return maildir.with_letters(base, maildir.letters_of(name))

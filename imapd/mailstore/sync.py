@@ -201,7 +201,7 @@ class _Look:
         target = maildir.with_letters(maildir.base_of(name), maildir.letters_of(name))
         source = self._folder + b"/new/" + name
         try:
-            if not maildir.rename_aside(source, self._folder + b"/cur/" + target):
+            if maildir.is_too_long(target) or not maildir.rename_aside(source, self._folder + b"/cur/" + target):
                 target = maildir.new_base(self._bench.now, 0, 0).partition(b",")[0] + b":2,"
                 os.rename(source, self._folder + b"/cur/" + target)
         except OSError:

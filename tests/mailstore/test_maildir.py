@@ -437,6 +437,16 @@ def test_what_is_not_in_memory_is_read_in_a_disk_thread(ann, monkeypatch, code):
     assert (os.pread in ann.loop.offloaded) == (code == errno.EAGAIN)
 
 
+def test_a_file_whose_name_has_no_room_for_flags_gets_another_one(ann, home, caplog):
+    deliver(home, name="9.M1P1." + "x" * 248)
+    deliver(home, name="8.M1P1." + "y" * 245, place="cur")
+    assert list(ann.look()) == [1, 2]
+    ann.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen", "\\Flagged", "\\Answered"}))
+    assert files(home)["new"] == [] and all(name.endswith(":2,FRS") for name in files(home)["cur"])
+    assert list(ann.look()) == [1, 2] and len(ann.texts()) == 2
+    assert "put off" not in caplog.text
+
+
 def test_an_mbox_or_a_relative_home_is_refused(tmp_path):
     store = LocalStore(PlainLoop())
     mbox = tmp_path / "mbox"
