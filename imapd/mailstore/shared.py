@@ -15,7 +15,17 @@ from imapd.mailstore import changes, columns, maildir
 from imapd.mailstore.bench import Bench, disk_errors, folder_path, log, relative_path
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.descriptions import AT_ONCE
-from imapd.mailstore.errors import Corrupt, Denied, Expunged, Gone, NoSpace, OverQuota, Retry, UnknownOutcome
+from imapd.mailstore.errors import (
+    Corrupt,
+    Denied,
+    Expunged,
+    Gone,
+    LimitExceeded,
+    NoSpace,
+    OverQuota,
+    Retry,
+    UnknownOutcome,
+)
 from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.index import Index
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
@@ -30,7 +40,7 @@ Result = TypeVar("Result")
 
 _MANY: Final = 2_000
 """Changes that are read in the loop, in about 5 ms; more are read in a disk thread, and all rows with them."""
-REFUSALS: Final = (NoSpace, OverQuota, Denied, Retry, UnknownOutcome)
+REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutcome)
 """A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
 
@@ -129,7 +139,7 @@ class SharedMailbox:
         if delta is None or delta.box.uidvalidity != self.row.uidvalidity:
             raise Gone
         many = len(delta.rows) > _MANY or len(delta.vanished) > _MANY
-        return None if many else columns.advanced(known, delta)
+        return None if many or known.highestmodseq < delta.forgotten else columns.advanced(known, delta)
 
     def _read_whole(self) -> Snapshot:
         index = self.account.own_index()

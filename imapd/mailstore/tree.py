@@ -34,6 +34,8 @@ from imapd.model import names
 UIDVALIDITY_FILE: Final = b"imapd-uidvalidity"
 DELETED: Final = b"imapd-deleted-"
 FRESH: Final = b"imapd-new-"
+TOMBSTONES: Final = 20_000
+"""Expunged messages that each mailbox remembers; a session that slept longer reads the mailbox as a whole."""
 _HIGHEST_UIDVALIDITY: Final = 0xFFFFFFFF
 
 
@@ -274,8 +276,11 @@ def begin_mailbox(bench: Bench, name: str) -> tuple[bytes, bytes, int]:
 
 
 def sweep(bench: Bench) -> None:
-    """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/."""
+    """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/. And what nobody
+    asks for any more: the tombstones of long ago."""
     settle(bench)
+    for box in bench.index.boxes():
+        bench.index.forget(box.id, TOMBSTONES)
     promised = {source for source, _ in bench.index.moving()}
     for entry in os.listdir(bench.root):
         if entry.startswith((DELETED, FRESH)) and entry not in promised:

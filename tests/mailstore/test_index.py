@@ -83,7 +83,9 @@ def test_a_damaged_index_is_put_aside(home, damage, caplog):
     path = home / INDEX
     data = path.read_bytes()
     holes = data[:4096] + os.urandom(len(data) - 4096)
-    path.write_bytes({"empty": b"", "text": b"hello" * 1000, "half": data[: len(data) // 2 + 100], "holes": holes}[damage])
+    path.write_bytes(
+        {"empty": b"", "text": b"hello" * 1000, "half": data[: len(data) // 2 + 100], "holes": holes}[damage]
+    )
     worker = Worker(home)
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
     assert worker.ann.status("INBOX").uidvalidity > uidvalidity
@@ -257,6 +259,56 @@ def test_a_damaged_second_record_does_no_harm(home, damage):
     else:
         (home / "imapd-floors").write_bytes(damage)
     assert all_of(home) == before
+
+
+def test_uids_that_do_not_ascend_are_damage(home, monkeypatch):
+    filled(home)
+    index = Index(os.fsencode(home / INDEX))
+    rows = index._all
+    monkeypatch.setattr(
+        index,
+        "_all",
+        lambda *statement: (
+            rows(*statement) * 2
+            if "ORDER BY id" in statement[0] and "FROM message" in statement[0]
+            else rows(*statement)
+        ),
+    )
+    with pytest.raises(Corrupt):
+        index.columns(1)
+
+
+def test_no_uid_is_given_beyond_the_last(home):
+    filled(home)
+    database = sqlite3.connect(home / INDEX)
+    database.execute("UPDATE mailbox SET uidnext = 4294967294 WHERE name = 'INBOX'")
+    database.commit()
+    database.close()
+    worker = Worker(home)
+    assert worker.put().uids == (4294967294,)
+    with pytest.raises(LimitExceeded):
+        worker.put()
+    deliver(home)
+    assert len(worker.texts()) == 21
+    assert worker.ann.status("A").messages == 0
+
+
+def test_tombstones_do_not_grow_for_ever(home, monkeypatch):
+    monkeypatch.setattr("imapd.mailstore.tree.TOMBSTONES", 5)
+    filled(home)
+    sleeper = Worker(home)
+    asleep, awake = sleeper.open(), sleeper.open("A")
+    assert len(asleep.snapshot().uids) == 20 and len(awake.snapshot().uids) == 0
+    worker = Worker(home)
+    mailbox = worker.open()
+    for uid in range(1, 11):
+        mailbox.change_flags([uid], FlagChange.ADD, frozenset({"\\Deleted"}))
+        mailbox.expunge([uid])
+    worker.store.close()
+    again = Worker(home)
+    assert again.ann._core.reader._value("SELECT count(*) FROM tombstone") == 5
+    assert list(asleep.snapshot().uids) == list(range(11, 21))
+    assert list(again.look()) == list(range(11, 21))
 
 
 # Several workers
@@ -527,7 +579,9 @@ def test_a_delta_says_when_there_is_too_much(tmp_path):
     index = Index.writer(os.fsencode(tmp_path / "index"))
     with index.transaction():
         box = index.add_box("INBOX", b"", 7, "")
-        index.insert([MessageRow(message_id(box, uid), 0, b"f%d" % uid, None, 1 << 63, uid, 1, 1, 1, 0) for uid in range(1, 9)])
+        index.insert(
+            [MessageRow(message_id(box, uid), 0, b"f%d" % uid, None, 1 << 63, uid, 1, 1, 1, 0) for uid in range(1, 9)]
+        )
     few = index.delta(box, 6, 5)
     assert few is not None and [row[:3] for row in few.rows] == [(7, 1 << 63, 7), (8, 1 << 63, 8)]
     many = index.delta(box, 0, 5)
