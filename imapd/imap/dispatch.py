@@ -6,15 +6,16 @@ who pipelines is served line by line. The rules:
 
 1. BadSyntax is BAD; Refused and StoreError are NO with their code; Unreachable is NO [UNAVAILABLE]; anything else is a
    bug of ours, NO [SERVERBUG] with an id under which the log has the traceback. No text of a bug reaches the client.
-2. Before login an unknown command or a line without a tag ends the connection at once: it is a browser, TLS on the
-   wrong port, or somebody who makes a browser speak to us. Three BAD in all end it too.
+2. Before login a line without a tag or a method of HTTP ends the connection at once: it is TLS on the wrong port, a
+   browser, or somebody who makes a browser speak to us. Five BAD in all end it too.
 3. After login ten BAD in a row end the connection: the client is lost, and would go on.
 4. Three failed logins end the connection (RFC 9051 section 11.5 asks for a limit).
 5. When the generator of `answer` has ended and `session.ended` is true, the connection is to be closed. The same
    holds for `close` of a Turned.
 6. A literal is asked for before its octets are taken. Before login it is small; after login it is kept in memory up to
    the limit of its command and 256 kB in all, or goes to the mail store's disk (APPEND). Spools that no message became
-   are thrown away at the end of the command, whatever way it ended.
+   are thrown away at the end of the command, whatever way it ended. Who sends a large one before login without having
+   waited for our word is told BYE: the octets are on their way, and nobody has to take them.
 7. Without LITERAL+ a literal that does not wait for our "+" may have 4,096 octets (LITERAL-, RFC 7888 section 5).
 """
 
@@ -34,14 +35,17 @@ from imapd.wire.responses import ContinueResponse, Status, StatusKind
 from imapd.wire.scanner import Scanner
 
 LINE_BEFORE_LOGIN = 8 * 1024  # the longest that a login needs, with a long SASL response; what Dovecot takes
-LINE_AFTER_LOGIN = 4 * 1024 * 1024  # there are clients that name 200,000 UIDs in one command
+LINE_AFTER_LOGIN = 1024 * 1024  # there are clients that name 100,000 UIDs in one command
 LITERAL_BEFORE_LOGIN = 1024  # a name or a password
 LITERALS_BEFORE_LOGIN = 8 * 1024  # all literals of a command
 LITERALS_AFTER_LOGIN = 256 * 1024
+MOST_LITERALS = 1_000  # of a command, empty ones too: at each of them the command is looked at from its beginning
 LITERAL_MINUS = 4096
-BAD_BEFORE_LOGIN = 3
+BAD_BEFORE_LOGIN = 5  # clients do try what there is; the deadline of the login bounds them as well
 BAD_AFTER_LOGIN = 10
 FAILED_LOGINS = 3
+LONGEST_TEXT = 400  # of a tagged line: it may repeat a word of the client's, and that may be long
+HTTP = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"})
 
 _log = logging.getLogger("imapd.imap")
 
@@ -63,7 +67,7 @@ class Turned:
 
 
 class _Hopeless(BadSyntax):
-    """Not IMAP at all, or not one of our commands."""
+    """Not IMAP at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class Conversation:
         return list(self._tagged(_Verdict("BAD", f"A line may have {self.max_line} octets.", "TOOBIG", hopeless)))
 
     def _read(self, line: Line) -> Command:
-        scan = Scanner(line, utf8=self.session.utf8)
+        scan = Scanner(line, self.session.utf8, self.session.loop.breathe)
         return self._find(scan).parse(scan, self.session)
 
     def _find(self, scan: Scanner) -> type[Command]:
@@ -153,16 +157,16 @@ class Conversation:
         try:
             scan.skip_spaces()  # there are clients that begin with one
             session.tag = scan.tag()
-            scan.sp()
-            name = scan.command_name()
-            if name == "UID":
-                scan.sp()
-                name = f"UID {scan.command_name()}"
         except BadSyntax as error:
             raise _Hopeless(str(error)) from None
+        scan.sp()
+        name = scan.command_name()
+        if name == "UID":
+            scan.sp()
+            name = f"UID {scan.command_name()}"
         command = session.offers.commands.get(name)
         if command is None:
-            raise _Hopeless("There is no such command.")
+            raise (_Hopeless if session.tag in HTTP else BadSyntax)("There is no such command.")
         if session.state not in command.states:
             raise BadSyntax(_wrong_state(command))
         return command
@@ -207,11 +211,15 @@ class Conversation:
         return None if answered else _Verdict("OK", done.text or f"{command.name} completed.", done.code)
 
     def _news(self) -> Generator[Yielded, Line | bool | None, bool]:
-        """The news in the midst of a command; returns whether anything was said."""
+        """The news in the midst of a command; returns whether anything was said. What the store cannot tell now it
+        tells at the next bell: IDLE does not end by it."""
         said = False
-        for response in updates.news(self.session, may_expunge=True):
-            said = True
-            yield response
+        try:
+            for response in updates.news(self.session, may_expunge=True):
+                said = True
+                yield response
+        except StoreError as error:
+            _log.warning("no news of a mailbox for now: %s", error.reason)
         return said
 
     # --- literals ----------------------------------------------------------------------------------------------------
@@ -225,6 +233,9 @@ class Conversation:
         except Exception as error:
             self._free_spools()
             responses = list(self._tagged(self._judge(error, None)))
+            before_login = self.session.state is State.NOT_AUTHENTICATED
+            if before_login and not offer.synchronizing and offer.size > LITERALS_BEFORE_LOGIN:
+                responses += self.goodbye("That literal is not taken before login.")
             return Turned(responses, close=self.session.ended)
         if sink is not None:
             self._spools.append(sink)
@@ -236,8 +247,10 @@ class Conversation:
         return list(self._tagged(self._judge(error, None)))
 
     def _sink(self, offer: LiteralOffered) -> Spool | None:
-        scan = Scanner(offer.so_far, utf8=self.session.utf8)
+        scan = Scanner(offer.so_far, self.session.utf8, self.session.loop.breathe)
         command = self._find(scan)
+        if len(offer.so_far.pieces) > 2 * MOST_LITERALS:  # texts stand between them
+            raise Refused(f"A command may have {MOST_LITERALS} literals.", code="LIMIT")
         if not offer.synchronizing and offer.size > LITERAL_MINUS and not self.session.offers.long_literals:
             raise BadSyntax(f"A literal without waiting may have {LITERAL_MINUS} octets.")
         sink = command.admit(scan, offer, self.session)
@@ -264,9 +277,9 @@ class Conversation:
     def _judge(self, error: Exception, command: Command | None) -> _Verdict:
         """Rule 1."""
         if isinstance(error, BadSyntax):
-            return _Verdict("BAD", str(error), hopeless=isinstance(error, _Hopeless))
+            return _Verdict("BAD", str(error)[:LONGEST_TEXT], hopeless=isinstance(error, _Hopeless))
         if isinstance(error, Refused):
-            return _Verdict("NO", error.text, error.code)
+            return _Verdict("NO", error.text[:LONGEST_TEXT], error.code)
         if isinstance(error, StoreError):
             lacks_target = isinstance(error, NoSuchMailbox) and command is not None and command.try_create
             return _Verdict("NO", error.text, "TRYCREATE" if lacks_target else error.code)

@@ -17,11 +17,12 @@ The session does no I/O of its own. What it hands to the log it hands to `log`, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from imapd.imap.command import State
+from imapd.model.sets import RangeSet
 
 if TYPE_CHECKING:
     from imapd.directory.certificate import ClientCertificate
@@ -205,6 +206,13 @@ class Session:
         assert self.state is State.AUTHENTICATED and self._view is None
         self._view = view
         self.state = State.SELECTED
+
+    def enable(self, words: Iterable[str]) -> None:
+        """The client has switched these on. To IMAP4rev2 nothing is recent, in an open mailbox either."""
+        self.enabled.update(words)
+        if self.rev2 and self._view is not None:
+            self._view.keeps_recent = False
+            self._view.recent = RangeSet()
 
     def unselect(self) -> None:
         """The selected mailbox, if there is one, is selected no longer."""

@@ -36,12 +36,12 @@ class LocalAccount:
     def _rows(self) -> list[BoxRow]:
         """The mailboxes there are, those of other programs taken in."""
         core = self._core
-        rows = core.reader.boxes() if core.is_current() else []
         with disk_errors():
+            rows = core.reading(lambda index: index.boxes()) if core.is_current() else []
             on_disk = {b"", *maildir.folders(core.root)}
         if on_disk - core.unfit != {row.directory for row in rows}:
             core.unfit = core.locked(tree.discover)
-            rows = core.reader.boxes()
+            rows = core.reading(lambda index: index.boxes())
         return rows
 
     def exists(self, name: str) -> bool:
@@ -52,7 +52,7 @@ class LocalAccount:
         self._core.locked(lambda bench: tree.create(bench, name, special_use))
 
     def delete(self, name: str) -> None:
-        self._core.locked(lambda bench: tree.delete(bench, name))
+        self._core.locked(lambda bench: tree.delete(bench, name), vital=True)
 
     def rename(self, old: str, new: str) -> None:
         if old == names.INBOX:
@@ -73,7 +73,7 @@ class LocalAccount:
 
     def open(self, name: str, read_only: bool = False) -> LocalMailbox:
         shared = self._shared(name)
-        shared = self._core.mailboxes.setdefault(shared.key, shared)
+        self._core.mailboxes[shared.key] = shared
         shared.users += 1
         self._core.users += 1
         return LocalMailbox(shared, read_only, partial(self._closed, shared))
@@ -81,22 +81,28 @@ class LocalAccount:
     def _shared(self, name: str) -> SharedMailbox:
         """The mailbox as the process knows it, or a new one. Raises NoSuchMailbox."""
         core = self._core
-        row = core.reader.box_named(name) if core.is_current() else None
-        if row is None or not maildir.is_folder(folder_path(core.root, row.directory)):
+        with disk_errors():
+            row = core.reading(lambda index: index.box_named(name)) if core.is_current() else None
+            is_there = row is not None and maildir.is_folder(folder_path(core.root, row.directory))
+        if row is None or not is_there:
             row = core.locked(lambda bench: tree.find(bench, name))
-        return core.mailboxes.get((row.id, row.uidvalidity)) or SharedMailbox(core, row)
+        known = core.mailboxes.get((row.id, row.uidvalidity))
+        return SharedMailbox(core, row) if known is None or known.is_ahead_of(row) else known
 
     def _closed(self, shared: SharedMailbox) -> None:
         shared.users -= 1
-        if not shared.users:
-            self._core.mailboxes.pop(shared.key, None)
+        if not shared.users and self._core.mailboxes.get(shared.key) is shared:
+            del self._core.mailboxes[shared.key]
         self._release()
 
     # Messages on their way in
 
     def spool(self) -> LocalSpool:
-        bench_free_name = maildir.new_base(self._core.loop.time(), 0, 0).partition(b",")[0]
-        return LocalSpool(self._core.root + b"/tmp/" + bench_free_name, self._core.settings.file_mode)
+        core = self._core
+        name = maildir.new_base(core.loop.time(), 0, 0).partition(b",")[0]
+        with disk_errors():
+            maildir.make_directory(core.root + b"/tmp", core.settings.dir_mode)  # others remove empty directories
+            return LocalSpool(core.root + b"/tmp/" + name, core.settings.file_mode)
 
     def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
         spools = [_own(message) for message in messages]

@@ -85,11 +85,10 @@ def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], 
     with bench.index.transaction():
         _insert(bench, box, names, rows)
     bench.changed.add(bench.folder(box))
-    failed = settle(bench)
-    refused = [failed[row.id] for row in rows if row.id in failed]
-    if refused:
+    refused = settle(bench).among([row.id for row in rows])
+    if refused is not None:
         _take_back(bench, box, names, rows)
-        raise refused[0]
+        raise refused
     return Placed(box.uidvalidity, tuple([row.uid for row in rows]), tuple(sources))
 
 
@@ -114,6 +113,7 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     settle(bench)
     goal = find(bench, target)
     rows = _present(bench, box_id, uids)
+    goal = bench.box(goal.id)  # as it is after what was taken in
     source_names, names = bench.names(bench.box(box_id)), bench.names(goal)
     masks = [_translated(row.mask, source_names, names) for row in rows]
     made: list[MessageRow] = []

@@ -7,8 +7,11 @@ Rules:
 2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
 3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
-   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID.
+   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
+   mailboxes of which an older copy of the index does not know all (mailstore/floors).
 4. Handles are closed when the last session has closed the account.
+5. A full disk stops what needs room for good. What only needs it to go on, or makes room in the end (`vital`), is tried
+   again after the reserve and the cache of descriptions were given up for it.
 """
 
 import contextlib
@@ -17,11 +20,11 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imapd.mailstore import maildir, tree
+from imapd.mailstore import floors, maildir, reserve, tree
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, folder_path, log
 from imapd.mailstore.descriptions import DescriptionCache
 from imapd.mailstore.diskname import directory_of
-from imapd.mailstore.errors import Corrupt, NoSuchAccount, Retry, StoreError, UnknownOutcome
+from imapd.mailstore.errors import Corrupt, Gone, NoSpace, NoSuchAccount, Retry, StoreError, UnknownOutcome
 from imapd.mailstore.index import Index
 from imapd.mailstore.lock import AccountLock
 from imapd.model.loop import Loop
@@ -33,7 +36,13 @@ Result = TypeVar("Result")
 
 INDEX_FILE: Final = b"imapd-index.sqlite"
 CACHE_FILE: Final = b"imapd-cache.sqlite"
+RESERVE_FILE: Final = b"imapd-reserve"
+FLOORS_FILE: Final = b"imapd-floors"
 LOCK_FILE: Final = b"imapd.lock"
+SUFFIXES: Final = (b"", b"-wal", b"-shm")
+"""Of the files of a database."""
+_BUSY_TRIES: Final = 200
+_BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
 
 
 class AccountCore:
@@ -49,25 +58,45 @@ class AccountCore:
         self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
         self._opening = loop.lock()
         self._path = root + b"/" + INDEX_FILE
+        self._floors = root + b"/" + FLOORS_FILE
         self._writer: Index | None = None
         self._reader: Index | None = None
         self._cache: DescriptionCache | None = None
         self._identity: tuple[int, int] | None = None
         self._is_doubtful = False
+        self._unchanging = False
 
     def open(self) -> None:
         """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
         with self._opening:
-            if self._reader is None:
+            if self._reader is None or not os.path.lexists(self.root):
                 with disk_errors():
                     self.loop.offload(self._make_root)
-                self.locked(tree.sweep)
+                try:
+                    self.locked(tree.sweep, vital=True)
+                except StoreError:
+                    if not self.loop.offload(self._open_to_read):
+                        raise
 
     def _make_root(self) -> None:
+        if os.path.islink(self.root):
+            raise NoSuchAccount(reason="the mail file is a symbolic link")
         if not maildir.is_folder(self.root):
             if not self.settings.create:
                 raise NoSuchAccount
             os.makedirs(self.root, self.settings.dir_mode, exist_ok=True)
+
+    def _open_to_read(self) -> bool:
+        """Open an account on a file system that is mounted read-only; whether it is so."""
+        with contextlib.suppress(OSError, StoreError):
+            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+                # Without a log nothing is missing in the file, and nobody can change it.
+                self._unchanging = not os.path.lexists(self._path + b"-wal")
+                reader = Index(self._path, unchanging=self._unchanging)
+                reader.boxes()
+                self._reader, self._identity = reader, self._identity_now()
+                return True
+        return False
 
     def close(self) -> None:
         """Close all handles. Under the lock where it is to be had, for the last close tidies the database."""
@@ -92,6 +121,15 @@ class AccountCore:
             raise Retry(reason="the account is closed")
         return self._reader
 
+    def reading(self, read: Callable[[Index], Result]) -> Result:
+        """Read from the index in the loop; waits as a sleeper where SQLite is busy."""
+        for _ in range(_BUSY_TRIES):
+            try:
+                return read(self.reader)
+            except Retry:
+                self.loop.sleep(_BUSY_PAUSE)
+        return read(self.reader)
+
     @property
     def cache(self) -> DescriptionCache:
         """The kept texts of descriptions."""
@@ -101,17 +139,42 @@ class AccountCore:
 
     def own_index(self) -> Index:
         """One more connection for reading much in a disk thread."""
-        return Index(self._path, patience=5.0)
+        return Index(self._path, patience=5.0, unchanging=self._unchanging)
 
     # Writing
 
-    def locked(self, work: Callable[[Bench], Result]) -> Result:
-        """Do the work under the account's lock (rule 1)."""
+    def locked(self, work: Callable[[Bench], Result], vital: bool = False) -> Result:
+        """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 5).
+
+        Raises Gone where the whole account is no more.
+        """
         now = self.loop.time()
         with disk_errors():
-            return self._lock.run(lambda: self._on_bench(work, now))
+            try:
+                return self._lock.run(lambda: self._on_bench(work, now, vital))
+            except FileNotFoundError as error:
+                if os.path.lexists(self.root):
+                    raise
+                raise Gone("Your mail file was removed; please log in again.") from error
 
-    def _on_bench(self, work: Callable[[Bench], Result], now: float) -> Result:
+    def _on_bench(self, work: Callable[[Bench], Result], now: float, vital: bool) -> Result:
+        try:
+            return self._mended(work, now)
+        except NoSpace:
+            # Without a writer the work has not begun: SQLite found no room to open the index.
+            if not (vital or self._writer is None) or not self._make_room():
+                raise
+            return self._mended(work, now)
+
+    def _make_room(self) -> bool:
+        """Give up what we can do without; whether there was anything."""
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
+        names = [RESERVE_FILE, *(CACHE_FILE + suffix for suffix in SUFFIXES)]
+        return reserve.give_back([self.root + b"/" + name for name in names])
+
+    def _mended(self, work: Callable[[Bench], Result], now: float) -> Result:
         try:
             return self._attempt(work, now)
         except Corrupt:
@@ -131,9 +194,17 @@ class AccountCore:
         try:
             return work(bench)
         finally:
+            self._note_floors(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
                     os.utime(folder)  # seen by every process that watches the folder
+
+    def _note_floors(self, bench: Bench) -> None:
+        touched, bench.index.touched = bench.index.touched, set()
+        if touched:
+            with contextlib.suppress(StoreError):
+                boxes = [box for key in touched if (box := bench.index.box(key)) is not None]
+                floors.note(self._floors, boxes, touched - {box.id for box in boxes}, self.settings.file_mode)
 
     def _ready(self, now: float) -> Bench:
         """A bench with an index that may be trusted (rule 3)."""
@@ -158,46 +229,66 @@ class AccountCore:
         return (seen.st_dev, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
 
     def _open_index(self, now: float) -> Bench:
-        self._close_handles_of_index()
-        if self._identity_now() is None:
-            self._put_aside(now)
+        self._close_writer()
+        self._put_strangers_aside(now)
         try:
-            self._writer = self._trusted_writer()
+            writer = self._trusted_writer()
         except Corrupt as damage:
             aside = self._put_aside(now)
             log.error("index damaged (%s), put aside as %r and made anew", damage.reason, aside)
-            self._writer = self._trusted_writer()
-        self._reader = Index(self._path)
+            writer = self._trusted_writer()
+        try:
+            # The reader before it may be in use in the loop at this moment: it closes with its last use.
+            self._reader, self._unchanging = Index(self._path), False
+        except BaseException:
+            writer.close()
+            raise
+        self._writer = writer
         self._identity = self._identity_now()
         self._is_doubtful = False
-        bench = Bench(self.root, self._writer, now, self.settings)
+        bench = Bench(self.root, writer, now, self.settings)
         self._make_folders()
+        if ignorant := floors.below(self._floors, writer.boxes()):
+            tree.renumber(bench, ignorant)
         self.unfit = tree.discover(bench)
+        reserve.keep(self.root + b"/" + RESERVE_FILE, self.settings.file_mode)
         return bench
 
-    def _close_handles_of_index(self) -> None:
-        # The reader may be in use in the loop at this moment: it is let go, and closes with its last use.
-        self._reader = None
+    def _close_writer(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with contextlib.suppress(StoreError):
                 writer.close()
+
+    def _put_strangers_aside(self, now: float) -> None:
+        """Leave nothing where SQLite would follow a link, or would take the log of an index that is gone."""
+        paths = [self._path + suffix for suffix in SUFFIXES]
+        if self._identity_now() is None or any(os.path.lexists(path) and not _is_regular(path) for path in paths):
+            self._put_aside(now)
 
     def _trusted_writer(self) -> Index:
         with contextlib.suppress(FileExistsError):
             # SQLite gives its other files the mode of this one.
             os.close(maildir.create_file(self._path, self.settings.file_mode))
         writer = Index.writer(self._path)
-        if self._is_doubtful and not writer.is_sound():
+        try:
+            inode = os.lstat(self._path).st_ino
+            # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
+            moved = writer.has_moved(inode)
+            if (moved or self._is_doubtful) and not writer.is_sound():
+                raise Corrupt(reason="quick_check failed")
+            if moved:
+                writer.settle_down(inode)
+        except BaseException:
             writer.close()
-            raise Corrupt(reason="quick_check failed")
+            raise
         return writer
 
     def _put_aside(self, now: float) -> bytes:
         aside = INDEX_FILE + b".broken-%d" % now
         while os.path.lexists(self.root + b"/" + aside):
             aside += b"x"
-        for suffix in (b"", b"-wal", b"-shm"):
+        for suffix in SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self._path + suffix, self.root + b"/" + aside + suffix)
         return aside
@@ -208,3 +299,8 @@ class AccountCore:
             for _, name in self.settings.special_use:
                 maildir.make_folder(folder_path(self.root, directory_of(name)), self.settings.dir_mode)
             maildir.make_folder(self.root, self.settings.dir_mode, inbox=True)
+        maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
+
+
+def _is_regular(path: bytes) -> bool:
+    return stat.S_ISREG(os.lstat(path).st_mode)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
@@ -37,8 +38,7 @@ class DescriptionCache:
 
     def _open(self) -> sqlite3.Connection | None:
         try:
-            # Made by us first, for its mode, and so that no link is followed.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, self._mode))
+            self._make_file()
             db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
@@ -50,6 +50,17 @@ class DescriptionCache:
             self._failed(error)
             return None
         return db
+
+    def _make_file(self) -> None:
+        """Make the file, for its mode. One that is there is not opened: closing it would free SQLite's locks on it, if
+        another connection of this process had them (fcntl). What is no file is removed, so that no link is followed.
+        """
+        for suffix in (b"", b"-wal", b"-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(self._path + suffix).st_mode):
+                    os.unlink(self._path + suffix)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode))
 
     def _failed(self, error: Exception) -> None:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

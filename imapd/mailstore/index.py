@@ -25,35 +25,17 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import lt
 from typing import Any, Final
+from urllib.parse import quote
 
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, Retry, StoreError, UnknownOutcome
-from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, message_id, runs, signed, span, unsigned
+from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, runs, signed, span, unsigned
+from imapd.mailstore.schema import SCHEMA, VERSION
 
-VERSION: Final = 1
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
 _WRITER_PATIENCE: Final = 10.0  # seconds, in a thread; only a crashed writer's recovery can make it wait
-_SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
-CREATE TABLE mailbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, directory BLOB NOT NULL UNIQUE,
-    uidvalidity INTEGER NOT NULL UNIQUE, uidnext INTEGER NOT NULL DEFAULT 1, modseq INTEGER NOT NULL DEFAULT 1,
-    recent INTEGER NOT NULL DEFAULT 0, special_use TEXT NOT NULL DEFAULT '', new_stamp TEXT NOT NULL DEFAULT '',
-    cur_stamp TEXT NOT NULL DEFAULT '', doubt REAL NOT NULL DEFAULT 0) STRICT;
-CREATE TABLE keyword (
-    mailbox INTEGER, number INTEGER, name TEXT NOT NULL, PRIMARY KEY (mailbox, number)) WITHOUT ROWID, STRICT;
-CREATE TABLE message (
-    id INTEGER PRIMARY KEY, place INTEGER NOT NULL, file BLOB NOT NULL, base BLOB, mask INTEGER NOT NULL,
-    modseq INTEGER NOT NULL, size INTEGER NOT NULL, octets INTEGER NOT NULL, date INTEGER NOT NULL,
-    pending INTEGER NOT NULL DEFAULT 0) STRICT;
-CREATE INDEX message_by_modseq ON message (id >> 32, modseq);
-CREATE INDEX message_pending ON message (id) WHERE pending;
-CREATE INDEX message_not_in_cur ON message (id) WHERE place;
-CREATE TABLE tombstone (id INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, file BLOB) STRICT;
-CREATE INDEX tombstone_by_modseq ON tombstone (id >> 32, modseq);
-CREATE INDEX tombstone_pending ON tombstone (id) WHERE file IS NOT NULL;
-CREATE TABLE moving (source BLOB PRIMARY KEY, target BLOB NOT NULL) STRICT;
-"""
+_LARGEST: Final = (1 << 63) - 1
 
 
 def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
@@ -64,7 +46,7 @@ def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
         return Corrupt(reason=reason)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Retry(reason=reason)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
         return NoSpace(reason=reason)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return Denied("The mail file cannot be written at the moment.", code="UNAVAILABLE", reason=reason)
@@ -85,11 +67,17 @@ def _meaning() -> Iterator[None]:
 class Index:
     """A connection to an account's database."""
 
-    def __init__(self, path: bytes, patience: float = 0.0) -> None:
-        """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads."""
+    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
+        """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads.
+
+        unchanging: nobody can write to it, and SQLite needs no lock. touched: the mailboxes whose UIDs or modseqs moved
+        by this connection; whoever follows them empties it.
+        """
         self._path = path
+        self.touched: set[int] = set()
         try:
-            self._db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+            uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
+            self._db = sqlite3.connect(uri, patience, isolation_level=None, check_same_thread=False, uri=True)
         except sqlite3.Error as error:
             raise translated(error) from error
 
@@ -122,7 +110,7 @@ class Index:
         self._all("PRAGMA synchronous = FULL")
         if not version:
             with self.transaction():
-                for statement in _SCHEMA.split(";\n"):
+                for statement in SCHEMA.split(";\n"):
                     self._all(statement)
                 self._all(f"PRAGMA application_id = {_APPLICATION}")
                 self._all(f"PRAGMA user_version = {VERSION}")
@@ -214,17 +202,39 @@ class Index:
         return rows[0] if rows else None
 
     def add_box(self, name: str, directory: bytes, uidvalidity: int, special_use: str) -> int:
-        """A new mailbox; its UIDVALIDITY becomes the last one given."""
+        """A new mailbox; its UIDVALIDITY becomes the last one given. Its id."""
         self._all("INSERT INTO mailbox (name, directory, uidvalidity, special_use) VALUES (?, ?, ?, ?)",
                   (name, directory, uidvalidity, special_use))  # fmt: skip
-        self._all("INSERT OR REPLACE INTO meta VALUES ('uidvalidity', ?)", (uidvalidity,))
-        return int(self._value("SELECT last_insert_rowid()"))
+        box = int(self._value("SELECT last_insert_rowid()"))
+        self.set_last_uidvalidity(uidvalidity)
+        self.touched.add(box)
+        return box
+
+    def set_last_uidvalidity(self, uidvalidity: int) -> None:
+        self._set_meta("uidvalidity", uidvalidity)
+
+    def _set_meta(self, name: str, value: int) -> None:
+        self._all("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def last_uidvalidity(self) -> int:
         """The highest UIDVALIDITY ever given by this database."""
-        return int(self._value("SELECT value FROM meta WHERE name = 'uidvalidity'") or 0)
+        return self._meta("uidvalidity")
+
+    def _meta(self, name: str) -> int:
+        return int(self._value("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
+
+    def has_moved(self, inode: int) -> bool:
+        """Whether the database was in another file when it was used last: it is a copy."""
+        return self._meta("inode") != inode & _LARGEST
+
+    def settle_down(self, inode: int) -> None:
+        """Say in which file the database is."""
+        with self.settling():
+            self._set_meta("inode", inode & _LARGEST)
 
     def update_box(self, box: int, **columns: object) -> None:
+        if columns.keys() & {"uidvalidity", "modseq"}:
+            self.touched.add(box)
         assignments = ", ".join([f"{column} = ?" for column in columns])
         self._all(f"UPDATE mailbox SET {assignments} WHERE id = ?", (*columns.values(), box))
 
@@ -233,7 +243,9 @@ class Index:
         self._all("DELETE FROM message WHERE id BETWEEN ? AND ?", span(box))
         self._all("DELETE FROM tombstone WHERE id BETWEEN ? AND ?", span(box))
         self._all("DELETE FROM keyword WHERE mailbox = ?", (box,))
+        self._all("DELETE FROM meta WHERE name = ?", (f"forgotten {box}",))
         self._all("DELETE FROM mailbox WHERE id = ?", (box,))
+        self.touched.add(box)
 
     def keywords(self, box: int) -> tuple[str, ...]:
         rows = self._all("SELECT name FROM keyword WHERE mailbox = ? ORDER BY number", (box,))
@@ -252,7 +264,7 @@ class Index:
             return [row if row.mask >= 0 else row._replace(mask=unsigned(row.mask)) for row in rows]
 
     def message(self, box: int, uid: int) -> MessageRow | None:
-        rows = self._messages("WHERE id = ?", (message_id(box, uid),))
+        rows = self._messages("WHERE id = ?", (box << 32 | uid,))
         return rows[0] if rows else None
 
     def columns(self, box: int) -> Columns | None:
@@ -265,6 +277,8 @@ class Index:
                              "WHERE id BETWEEN ? AND ? ORDER BY id", span(box))  # fmt: skip
             keywords = self.keywords(box)
         uids, masks, modseqs, sizes, dates = zip(*rows, strict=True) if rows else ((),) * 5
+        if not all(map(lt, uids, uids[1:])):
+            raise Corrupt(reason="index: UIDs do not ascend")
         with _meaning():
             unsigned_masks = array("Q", array("q", masks).tobytes())
             return Columns(row, keywords, array("I", uids), unsigned_masks, array("Q", modseqs), array("Q", sizes),
@@ -282,9 +296,10 @@ class Index:
             vanished = self._all("SELECT id & 4294967295 FROM tombstone WHERE id >> 32 = ? AND modseq > ? LIMIT ?",
                                  (box, modseq, limit + 1))  # fmt: skip
             keywords = self.keywords(box)
+            forgotten = self._meta(f"forgotten {box}")
         with _meaning():
             changed = sorted([(uid, unsigned(mask), changed, size, date) for uid, mask, changed, size, date in rows])
-            return Delta(row, keywords, changed, sorted([uid for (uid,) in vanished]))
+            return Delta(row, keywords, changed, sorted([uid for (uid,) in vanished]), forgotten)
 
     def counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int]:
         """Messages, recent, unseen, deleted ones and the sum of their sizes."""
@@ -356,6 +371,15 @@ class Index:
     def graves(self) -> list[tuple[int, bytes]]:
         """The key and the path of files of expunged messages."""
         return self._all("SELECT id, file FROM tombstone WHERE file IS NOT NULL")
+
+    def forget(self, box: int, keep: int) -> None:
+        """Drop tombstones but for about the newest ones, and say up to which modseq."""
+        modseq = self._value("SELECT modseq FROM tombstone WHERE id >> 32 = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?",
+                             (box, keep))  # fmt: skip
+        if modseq is not None:
+            with self.transaction():
+                self._all("DELETE FROM tombstone WHERE id >> 32 = ? AND modseq <= ? AND file IS NULL", (box, modseq))
+                self._set_meta(f"forgotten {box}", modseq)
 
     def fill_graves(self, keys: Iterable[int]) -> None:
         self._each("UPDATE tombstone SET file = NULL WHERE id = ?", [(key,) for key in keys])

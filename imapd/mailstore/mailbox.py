@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imapd.mailstore import changes
+from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
-from imapd.mailstore.shared import SharedMailbox
+from imapd.mailstore.shared import REFUSALS, SharedMailbox
 from imapd.mailstore.store import Description, Placed, Snapshot
 from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Watching
@@ -32,7 +33,10 @@ class LocalMailbox:
         shared.refresh()
         if up_to <= shared.row.recent:
             return shared.row.recent
-        return shared.locked(lambda bench, box: changes.claim_recent(bench, box, up_to))
+        try:
+            return shared.locked(lambda bench, box: changes.claim_recent(bench, box, up_to), vital=True)
+        except REFUSALS:
+            return shared.row.recent  # others will see them as recent once more, which harms nobody
 
     def unclaimed_recent(self) -> int:
         self._shared.refresh()
@@ -51,16 +55,19 @@ class LocalMailbox:
         return self._shared.descriptions(uids)
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
-        return self._writable().locked(lambda bench, box: changes.change_flags(bench, box, uids, how, flags))
+        def change(bench: Bench, box: int) -> tuple[int, ...]:
+            return changes.change_flags(bench, box, uids, how, flags)
+
+        return self._writable().locked(change, vital=True)
 
     def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
-        return self._writable().locked(lambda bench, box: changes.expunge(bench, box, uids))
+        return self._writable().locked(lambda bench, box: changes.expunge(bench, box, uids), vital=True)
 
     def copy(self, uids: Sequence[int], target: str) -> Placed:
         return self._shared.locked(lambda bench, box: changes.copy(bench, box, uids, target))
 
     def move(self, uids: Sequence[int], target: str) -> Placed:
-        return self._writable().locked(lambda bench, box: changes.move(bench, box, uids, target))
+        return self._writable().locked(lambda bench, box: changes.move(bench, box, uids, target), vital=True)
 
     def _writable(self) -> SharedMailbox:
         if self.read_only:

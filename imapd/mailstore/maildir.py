@@ -18,6 +18,7 @@ Rules:
    is not tried again: the kernel may have thrown away the data, and would report success.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -25,6 +26,7 @@ import secrets
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +38,9 @@ PLACES: Final = (b"cur", b"new")
 PIECE: Final = 128 * 1024
 STALE_AFTER: Final = 36 * 3600
 """The age at which a file in tmp is no delivery any more (the Maildir convention)."""
+_LONGEST: Final = 255
+_LOOKS: Final = 6
+_LATELY: Final = 0.01  # seconds within which two changes may leave the same time on a directory, and some more
 
 _FIELD = re.compile(rb",([SW])=(\d{1,18})(?=[,:]|$)")
 _TIME = re.compile(rb"(\d{1,12})\.(?:.*?M(\d{1,6}))?")
@@ -80,6 +85,11 @@ def with_letters(base: bytes, letters: bytes) -> bytes:
     return base + b":2," + bytes(sorted(set(letters)))
 
 
+def is_too_long(name: bytes) -> bool:
+    """Whether no file can have that name: others may have given one that has no room for flags."""
+    return len(name) > _LONGEST
+
+
 def delivery_order(file: bytes) -> tuple[int, int, bytes]:
     """The key that sorts files by their delivery: the time in the name, then the name."""
     match = _TIME.match(file)
@@ -101,6 +111,23 @@ def stamp(directory: bytes) -> tuple[str, float]:
 def listing(directory: bytes) -> list[bytes]:
     """The names of the files in cur/ or new/; those with a leading dot are no messages."""
     return [name for name in os.listdir(directory) if name[0] != 0x2E]
+
+
+def looks(folder: bytes) -> Iterator[set[tuple[int, bytes]]]:
+    """Listings of cur/ and new/, as places and names, for who misses something: a file that is renamed meanwhile can
+    be missing in one, or be there twice. At least two, and more until nothing happened since shortly before the last.
+    """
+    for number in range(_LOOKS):
+        before, changed = _stamps(folder)
+        # new/ first: what is moved to cur/ in between is then seen twice and not missed.
+        yield {(place, name) for place in (NEW, CUR) for name in listing(folder + b"/" + PLACES[place])}
+        if number and _stamps(folder)[0] == before and changed < time.time() - _LATELY:
+            return
+
+
+def _stamps(folder: bytes) -> tuple[list[str], float]:
+    stamps = [stamp(folder + b"/" + place) for place in PLACES]
+    return [look for look, _ in stamps], max(changed for _, changed in stamps)
 
 
 def examine(path: bytes) -> Found | None:
@@ -128,9 +155,11 @@ def open_message(path: bytes) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    with contextlib.ExitStack() as otherwise:
+        otherwise.callback(os.close, fd)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+        otherwise.pop_all()
     return fd
 
 
@@ -199,7 +228,9 @@ def replace_file(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
     fd = _create(scratch, mode)
     try:
         try:
-            os.write(fd, data)
+            left = memoryview(data)
+            while left:  # a disk that is nearly full takes less than it was given, and says no more than that
+                left = left[os.write(fd, left) :]
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -251,17 +282,19 @@ def folders(root: bytes) -> list[bytes]:
 
 def make_folder(path: bytes, mode: int, inbox: bool = False) -> None:
     """Make the directories of a folder, or those that are missing; cur/ comes last, for it makes the folder visible."""
-    _mkdir(path, mode)
+    make_directory(path, mode)
     for part in (b"tmp", b"new"):
-        _mkdir(path + b"/" + part, mode)
+        make_directory(path + b"/" + part, mode)
     if not inbox:
         # Maildir++ marks folders so for delivery agents, which then count quota at the level above.
-        os.close(os.open(path + b"/maildirfolder", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode & 0o666))
-    _mkdir(path + b"/cur", mode)
+        with contextlib.suppress(FileExistsError):
+            os.close(_create(path + b"/maildirfolder", mode & 0o666))
+    make_directory(path + b"/cur", mode)
     sync_directory(path)
 
 
-def _mkdir(path: bytes, mode: int) -> None:
+def make_directory(path: bytes, mode: int) -> None:
+    """Make a directory, if it is not there. Raises FileNotFoundError where something else is. Quick."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:

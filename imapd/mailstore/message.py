@@ -4,20 +4,24 @@ On disk line ends are LF; on the wire they are CRLF. In: each CRLF becomes LF. O
 becomes CRLF. So what came with CRLF goes out octet by octet as it came, also with lone CRs in it, and what other
 programs wrote, with LF, CRLF or both, goes out with CRLF.
 
+What is not in the machine's memory is read in a disk thread, and so does not hold up the loop.
+
 The size that a Message says is the number of octets it gives, always: where the name of a file lies about it, the
 octets have been counted before the size is said.
 """
 
 import contextlib
+import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
 from imapd.mailstore.errors import Corrupt
 from imapd.mailstore.maildir import PIECE
+from imapd.model.loop import Loop
 
 IN_MEMORY: Final = 512 * 1024
 """Up to this size a message is read whole, which counts its octets by the way."""
@@ -101,9 +105,9 @@ class LocalSpool:
 class LocalMessage:
     """An open message. Its file stays readable when it is renamed or removed meanwhile."""
 
-    def __init__(self, fd: int, size: int, breathe: Callable[[], None], content: bytes | None = None) -> None:
+    def __init__(self, fd: int, size: int, loop: Loop, content: bytes | None = None) -> None:
         self._fd: int | None = fd
-        self._breathe = breathe
+        self._loop = loop
         self._content = content
         self.size = size
 
@@ -123,7 +127,7 @@ class LocalMessage:
                 break
             left -= len(piece)
             yield piece
-            self._breathe()
+            self._loop.breathe()
         if left:
             # Another program changed the file in place after its octets were counted. The announced size cannot be
             # taken back, so the connection cannot go on.
@@ -138,14 +142,14 @@ class LocalMessage:
             read += piece
             if match := _HEADER_END.search(read, start):
                 return bytes(read[: match.end()])
-            self._breathe()
+            self._loop.breathe()
         return bytes(read)
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         """The message with CRLF line ends; a piece is at most twice `size` long."""
         offset, last = 0, -1
         with disk_errors():
-            while data := os.pread(self._open(), size, offset):
+            while data := _read_at(self._open(), size, offset, self._loop):
                 offset += len(data)
                 piece = to_wire(data, last)
                 last = data[-1]
@@ -167,24 +171,38 @@ def _header_of(content: bytes) -> bytes | None:
     return content[: match.end()] if match else None
 
 
-def count_wire(fd: int, breathe: Callable[[], None]) -> int:
+def count_wire(fd: int, loop: Loop) -> int:
     """The octets that a file has on the wire."""
     size, offset, last = 0, 0, -1
     with disk_errors():
-        while data := os.pread(fd, PIECE, offset):
+        while data := _read_at(fd, PIECE, offset, loop):
             offset += len(data)
             size += len(data) + maildir.bare_line_feeds(data, last)
             last = data[-1]
-            breathe()
+            loop.breathe()
     return size
 
 
-def read_whole(fd: int, octets: int) -> bytes:
+def read_whole(fd: int, octets: int, loop: Loop) -> bytes:
     """A small file with CRLF line ends."""
     with disk_errors():
         pieces = []
         offset = 0
-        while data := os.pread(fd, max(octets + 1 - offset, 4096), offset):
+        while data := _read_at(fd, max(octets + 1 - offset, 4096), offset, loop):
             pieces.append(data)
             offset += len(data)
         return to_wire(b"".join(pieces))
+
+
+def _read_at(fd: int, size: int, offset: int, loop: Loop) -> bytes:
+    """Some octets of a file, none at its end."""
+    room = bytearray(size)
+    try:
+        got = os.preadv(fd, [room], offset, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return loop.offload(os.pread, fd, size, offset)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return os.pread(fd, size, offset)  # the file system cannot tell what it has in memory
+    return bytes(memoryview(room)[:got])

@@ -8,7 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from imapd.mailstore.errors import LimitExceeded
+
 _UIDS: Final = 0xFFFFFFFF
+LAST_UID: Final = _UIDS - 1
+"""UIDNEXT has to be a number still when it is given."""
 _MASK: Final = (1 << 64) - 1
 
 
@@ -65,16 +69,22 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What changed since a modseq: rows of (uid, mask, modseq, size, date) ascending, and the UIDs that vanished."""
+    """What changed since a modseq: rows of (uid, mask, modseq, size, date) ascending, and the UIDs that vanished.
+
+    What vanished up to the modseq `forgotten` is not known any more one by one.
+    """
 
     box: BoxRow
     keywords: tuple[str, ...]
     rows: list[tuple[int, int, int, int, int]]
     vanished: list[int]
+    forgotten: int
 
 
 def message_id(box: int, uid: int) -> int:
-    """The clustering key of a message."""
+    """The clustering key of a message. Raises LimitExceeded where the UIDs of the mailbox are used up."""
+    if uid > LAST_UID:
+        raise LimitExceeded("The mailbox has no UID left; please make a new one.")
     return box << 32 | uid
 
 

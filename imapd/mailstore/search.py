@@ -18,7 +18,7 @@ from functools import cached_property
 from imapd.mailstore.errors import Expunged
 from imapd.mailstore.store import Mailbox, Message, Snapshot
 from imapd.mailstore.view import View
-from imapd.mime import header, parts, text
+from imapd.mime import header, parts, pieces, text
 from imapd.model import criteria
 from imapd.model.criteria import Criterion
 from imapd.model.loop import Loop
@@ -27,8 +27,9 @@ from imapd.model.sets import RangeSet
 # Rows of a snapshot, ascending.
 Rows = Sequence[int]
 
-# Rows looked at between two breaths: about half a millisecond.
+# Rows looked at between two breaths, and slices of rows: about half a millisecond.
 BLOCK = 8_192
+SLICES = 256
 DAY = 86_400
 
 
@@ -37,7 +38,7 @@ def search(wanted: Criterion, view: View, loop: Loop) -> list[tuple[int, int]]:
 
     Raises BadSyntax for a sequence number above EXISTS, Gone with the mailbox.
     """
-    wanted = _resolved(wanted, view)
+    wanted = _resolved(wanted, view, loop)
     view.refresh()
     told = bisect_right(view.snapshot.uids, view.uids[-1]) if view.uids else 0
     found = _Search(view, loop).matching(wanted, range(told))
@@ -48,19 +49,20 @@ def search(wanted: Criterion, view: View, loop: Loop) -> list[tuple[int, int]]:
     return [(bisect_left(view.uids, uids[row], row) + 1, uids[row]) for row in found]
 
 
-def _resolved(wanted: Criterion, view: View) -> Criterion:
+def _resolved(wanted: Criterion, view: View, loop: Loop) -> Criterion:
     """The tree with sets and \\Recent as UIDs, and without keys that say nothing.
 
     Done for the whole tree before the search, so that a sequence number above EXISTS is an error whatever the other
     keys are. Sets stay intervals: 1:4294967295 costs what 1 costs.
     """
+    loop.breathe()
     match wanted:
         case criteria.And(keys):
-            return criteria.And(tuple([_resolved(key, view) for key in keys]))
+            return criteria.And(tuple([_resolved(key, view, loop) for key in keys]))
         case criteria.Or(left, right):
-            return criteria.Or(_resolved(left, view), _resolved(right, view))
+            return criteria.Or(_resolved(left, view, loop), _resolved(right, view, loop))
         case criteria.Not(key):
-            return criteria.Not(_resolved(key, view))
+            return criteria.Not(_resolved(key, view, loop))
         case criteria.Sequence(numbers):
             return criteria.Uids(view.resolve(numbers, by_uid=False).spans)
         case criteria.UidSequence(numbers):
@@ -80,29 +82,44 @@ class _Search:
         self._snapshot: Snapshot = view.snapshot
         self._loop = loop
         self._gone: set[int] = set()
+        self._costs: dict[int, tuple[Criterion, int]] = {}  # of keys by their id(), which are kept for it
 
     def matching(self, wanted: Criterion, rows: Rows) -> Rows:
         """The rows that fit, less those whose messages went while the search was running."""
         found = self._narrow(wanted, rows)
         return [row for row in found if row not in self._gone] if self._gone else found
 
+    def _needs_message(self, wanted: Criterion) -> bool:
+        return self._cost(wanted) > 0
+
+    def _cost(self, wanted: Criterion) -> int:
+        """0 for what columns answer, 1 for what needs the header, 2 for what needs the body; of a tree the highest."""
+        known = self._costs.get(id(wanted))
+        if known is None:
+            inner = _keys_of(wanted)
+            own = 0 if inner else _own_cost(wanted)
+            known = self._costs[id(wanted)] = wanted, max(map(self._cost, inner), default=own)
+            self._loop.breathe()
+        return known[1]
+
     # By columns
 
     def _narrow(self, wanted: Criterion, rows: Rows) -> Rows:
         """Those of the rows that fit."""
+        self._loop.breathe()
         if not rows or isinstance(wanted, criteria.All):
             return rows
         if isinstance(wanted, criteria.And):
             return self._narrow_by_all(wanted, rows)
-        if not _needs_message(wanted):
+        if not self._needs_message(wanted):
             return self._by_columns(wanted, rows)
         return self._by_messages(wanted, rows)
 
     def _narrow_by_all(self, wanted: criteria.And, rows: Rows) -> Rows:
-        keys = _flattened(wanted)
-        costly = [key for key in keys if _needs_message(key)]
+        keys = list(dict.fromkeys(_flattened(wanted)))
+        costly = [key for key in keys if self._needs_message(key)]
         for key in keys:
-            if not _needs_message(key):
+            if not self._needs_message(key):
                 rows = self._narrow(key, rows)
         if not costly:
             return rows
@@ -112,17 +129,20 @@ class _Search:
         if isinstance(wanted, criteria.Or):
             left = self._narrow(wanted.left, rows)
             right = self._narrow(wanted.right, _less(rows, left))
+            self._loop.breathe()
             return sorted([*left, *right])
         if isinstance(wanted, criteria.Not):
             if isinstance(wanted.key, criteria.HasFlag):
                 return self._without_flag(wanted.key.flag, rows)
-            return _less(rows, self._narrow(wanted.key, rows))
+            others = self._narrow(wanted.key, rows)
+            self._loop.breathe()
+            return _less(rows, others)
         if isinstance(wanted, criteria.HasFlag):
             return self._with_flag(wanted.flag, rows)
         if isinstance(wanted, criteria.Larger | criteria.Smaller | criteria.InternalDate):
             return self._by_limits(wanted, rows)
         if isinstance(wanted, criteria.Uids):
-            return _within(wanted.uids, self._snapshot.uids, rows)
+            return self._within(wanted.uids, rows)
         raise TypeError(f"not a search key: {type(wanted).__name__}")
 
     def _with_flag(self, flag: str, rows: Rows) -> Rows:
@@ -153,6 +173,15 @@ class _Search:
             self._loop.breathe()
         return found
 
+    def _within(self, uids: RangeSet, rows: Rows) -> list[int]:
+        """Those of the rows whose UIDs are in the set."""
+        found: list[int] = []
+        for done, (start, stop) in enumerate(uids.slices(self._snapshot.uids)):
+            if not done % SLICES:
+                self._loop.breathe()
+            found += rows[bisect_left(rows, start) : bisect_left(rows, stop)]
+        return found
+
     # By messages
 
     def _by_messages(self, wanted: Criterion, rows: Rows) -> list[int]:
@@ -172,17 +201,18 @@ class _Search:
 
     def _test(self, wanted: Criterion, rows: Rows) -> "Test":
         """A key as a question about one message. What columns can answer is answered here, for all rows at once."""
-        if not _needs_message(wanted):
+        self._loop.breathe()
+        if not self._needs_message(wanted):
             fitting = frozenset(self._narrow(wanted, rows))
             return lambda row, _texts: row in fitting
         if isinstance(wanted, criteria.Not):
             inner = self._test(wanted.key, rows)
             return lambda row, texts: not inner(row, texts)
         if isinstance(wanted, criteria.And):
-            asked = [self._test(key, rows) for key in sorted(_flattened(wanted), key=_cost)]
+            asked = [self._test(key, rows) for key in sorted(_flattened(wanted), key=self._cost)]
             return lambda row, texts: all(one(row, texts) for one in asked)
         if isinstance(wanted, criteria.Or):
-            first, second = [self._test(key, rows) for key in sorted((wanted.left, wanted.right), key=_cost)]
+            first, second = [self._test(key, rows) for key in sorted((wanted.left, wanted.right), key=self._cost)]
             return lambda row, texts: first(row, texts) or second(row, texts)
         return _text_test(wanted)
 
@@ -195,6 +225,7 @@ class _Texts:
         self._uid = uid
         self._breathe = breathe
         self._message: Message | None = None
+        self._decoded: dict[bytes, list[str]] = {}
 
     def close(self) -> None:
         if self._message is not None:
@@ -215,18 +246,41 @@ class _Texts:
         return [folded(f"{name}: {value}") for name, value in text.header_texts(self._raw_header)]
 
     @cached_property
-    def body_texts(self) -> list[str]:
-        """The texts of the body, decoded and folded."""
+    def body_texts(self) -> list[list[str]]:
+        """The texts of the body, decoded and folded, each in windows."""
         whole = self._open().read()
-        found: list[str] = []
-        for piece in text.body_texts(parts.parse(whole, self._breathe), whole):
-            found.append(folded(piece))
-            self._breathe()
+        found: list[list[str]] = []
+        for windows in pieces.body_texts(parts.parse(whole, self._breathe), whole):
+            found.append([])
+            for window in windows:
+                found[-1].append(folded(window))
+                self._breathe()
         return found
 
     def values(self, name: bytes) -> Sequence[bytes]:
         """The unfolded values of the fields of that name, given in lower case."""
         return header.wanted_values(self._raw_header, (name,), self._breathe).get(name, ())
+
+    def decoded_values(self, name: bytes) -> Sequence[str]:
+        """The same, decoded and folded; kept, as long searches ask many times for one field."""
+        if name not in self._decoded:
+            self._decoded[name] = [folded(text.decode_words(value)) for value in self.values(name)]
+        self._breathe()
+        return self._decoded[name]
+
+    def body_contains(self, needle: str) -> bool:
+        """Whether one of the texts of the body contains the needle, which is folded."""
+        return any(self._contains(windows, needle) for windows in self.body_texts)
+
+    def _contains(self, windows: Sequence[str], needle: str) -> bool:
+        overlap = len(needle) - 1
+        tail = ""
+        for window in windows:
+            self._breathe()
+            if needle in window or (overlap and tail and needle in tail + window[:overlap]):
+                return True
+            tail = (tail + window)[-overlap:] if overlap else ""
+        return False
 
 
 Test = Callable[[int, _Texts], bool]
@@ -236,13 +290,13 @@ def _text_test(wanted: Criterion) -> Test:
     """The question of a key that needs the message itself."""
     if isinstance(wanted, criteria.HeaderContains):
         name, needle = wanted.name.lower().encode("utf-8", "replace"), folded(wanted.text)
-        return lambda _row, texts: any(needle in folded(text.decode_words(value)) for value in texts.values(name))
+        return lambda _row, texts: any(needle in value for value in texts.decoded_values(name))
     if isinstance(wanted, criteria.SentDate):
         relation, day = wanted.relation, wanted.day
         return lambda _row, texts: _sent(texts, relation, day)
     if isinstance(wanted, criteria.BodyContains):
         needle = folded(wanted.text)
-        return lambda _row, texts: any(needle in one for one in texts.body_texts)
+        return lambda _row, texts: texts.body_contains(needle)
     if isinstance(wanted, criteria.TextContains):
         needle = folded(wanted.text)
         return lambda _row, texts: _anywhere(texts, needle)
@@ -250,7 +304,7 @@ def _text_test(wanted: Criterion) -> Test:
 
 
 def _anywhere(texts: _Texts, needle: str) -> bool:
-    return any(needle in one for one in texts.header_texts) or any(needle in one for one in texts.body_texts)
+    return any(needle in one for one in texts.header_texts) or texts.body_contains(needle)
 
 
 def _sent(texts: _Texts, relation: str, day: date) -> bool:
@@ -292,18 +346,16 @@ def _limits(wanted: Criterion) -> tuple[int, int]:
     return start, start + DAY - 1 if wanted.relation == "on" else 2**63
 
 
-def _needs_message(wanted: Criterion) -> bool:
-    return _cost(wanted) > 0
-
-
-def _cost(wanted: Criterion) -> int:
-    """0 for what columns answer, 1 for what needs the header, 2 for what needs the body; of a tree the highest."""
+def _keys_of(wanted: Criterion) -> tuple[Criterion, ...]:
+    """The keys that a key is made of."""
     if isinstance(wanted, criteria.And):
-        return max(map(_cost, wanted.keys), default=0)
+        return wanted.keys
     if isinstance(wanted, criteria.Or):
-        return max(_cost(wanted.left), _cost(wanted.right))
-    if isinstance(wanted, criteria.Not):
-        return _cost(wanted.key)
+        return wanted.left, wanted.right
+    return (wanted.key,) if isinstance(wanted, criteria.Not) else ()
+
+
+def _own_cost(wanted: Criterion) -> int:
     if isinstance(wanted, criteria.BodyContains | criteria.TextContains):
         return 2
     return int(isinstance(wanted, criteria.HeaderContains | criteria.SentDate))
@@ -323,11 +375,3 @@ def _less(rows: Rows, others: Rows) -> Rows:
         return rows
     out = set(others)
     return [row for row in rows if row not in out]
-
-
-def _within(uids: RangeSet, column: Sequence[int], rows: Rows) -> list[int]:
-    """Those of the rows whose UIDs are in the set."""
-    found: list[int] = []
-    for start, stop in uids.slices(column):
-        found += rows[bisect_left(rows, start) : bisect_left(rows, stop)]
-    return found

@@ -12,8 +12,11 @@ Rules:
 3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
 """
 
+import contextlib
 import os
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import Bench, explained, log
@@ -23,19 +26,36 @@ from imapd.mailstore.maildir import CUR
 from imapd.mailstore.rows import BoxRow, MessageRow
 
 
-def settle(bench: Bench) -> dict[int, StoreError]:
-    """Do all the work that is marked; what failed, by the key of its message."""
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What the disk refused: by the keys of messages, or everything."""
+
+    of_message: dict[int, StoreError] = field(default_factory=dict)
+    of_all: StoreError | None = None
+
+    def among(self, keys: Iterable[int]) -> StoreError | None:
+        """Why the file of one of these messages is not, durably, where it should be; None where all are."""
+        return self.of_all or next((self.of_message[key] for key in keys if key in self.of_message), None)
+
+
+def settle(bench: Bench) -> Failures:
+    """Do all the work that is marked."""
     try:
         if bench.index.is_settled():
-            return {}
+            return Failures()
         _move_directories(bench)
-        return _Settling(bench).run()
-    except OSError as error:
-        log.warning("directories stay unrenamed for now: %s", explained(error).reason)
+        settling = _Settling(bench)
+        settling.run()
+    except (OSError, StoreError) as error:
+        cause = explained(error) if isinstance(error, OSError) else error
+        log.warning("work on files is put off: %s", cause.reason)
+        return Failures(of_all=cause)
+    try:
+        settling.write_down()
     except StoreError as error:
         # The rows are committed and say the truth about what was asked; only marks of work that was done stay.
         log.warning("work on files stays marked for now: %s", error.reason)
-    return {}
+    return Failures(settling.failed)
 
 
 def _move_directories(bench: Bench) -> None:
@@ -61,17 +81,15 @@ class _Settling:
         self._placed: list[tuple[int, int, bytes]] = []
         self._lost: list[int] = []
         self._emptied: list[int] = []
-        self._failed: dict[int, StoreError] = {}
+        self.failed: dict[int, StoreError] = {}
         self._touched: dict[bytes, set[int]] = defaultdict(set)  # directory: keys of what was done there
 
-    def run(self) -> dict[int, StoreError]:
+    def run(self) -> None:
         for row in self._bench.index.pending():
             self._rename(row)
         self._remove(self._bench.index.graves())
         for directory, keys in self._touched.items():
             self._make_durable(directory, keys)
-        self._write_down()
-        return self._failed
 
     def _box(self, key: int) -> tuple[BoxRow, FlagNames]:
         box = key >> 32
@@ -94,6 +112,8 @@ class _Settling:
         source = self._bench.path(box, row)
         folder = self._bench.folder(box) + b"/cur"
         name = target_name(names, row)
+        if maildir.is_too_long(name):
+            name = self._other_name(row, name)
         if source == folder + b"/" + name:
             return name
         try:
@@ -108,7 +128,7 @@ class _Settling:
         return name
 
     def _other_name(self, row: MessageRow, name: bytes) -> bytes:
-        """A name for a file whose own name is taken by a second file of the same base."""
+        """A name for a file whose own is too long, or taken by a second file of the same base."""
         base = maildir.new_base(self._bench.now, row.octets, row.size)
         base = base if row.octets else base.partition(b",")[0]
         return maildir.with_letters(base, maildir.letters_of(name))
@@ -132,15 +152,20 @@ class _Settling:
 
     def _hunt(self, folder: bytes, wanted: dict[bytes, int]) -> None:
         """Remove expunged files that another program renamed in the meantime, or they would come as new ones."""
-        for place in maildir.PLACES:
-            directory = folder + b"/" + place
-            try:
-                found = [name for name in maildir.listing(directory) if maildir.base_of(name) in wanted]
-                for name in found:
-                    maildir.discard(directory + b"/" + name)
-                    self._touched[directory].add(wanted[maildir.base_of(name)])
-            except OSError:
-                continue  # the folder itself is gone, and the file with it
+        try:
+            for listed in maildir.looks(folder):
+                for place, name in [file for file in listed if maildir.base_of(file[1]) in wanted]:
+                    directory = folder + b"/" + maildir.PLACES[place]
+                    with contextlib.suppress(FileNotFoundError):  # renamed once more: the next look finds it
+                        os.unlink(directory + b"/" + name)
+                        self._touched[directory].add(wanted.pop(maildir.base_of(name)))
+                if not wanted:
+                    return
+        except FileNotFoundError:
+            pass  # the folder itself is gone, and the file with it
+        except OSError as error:
+            for key in wanted.values():
+                self._fail(key, error)
 
     def _make_durable(self, directory: bytes, keys: set[int]) -> None:
         try:
@@ -152,15 +177,15 @@ class _Settling:
                 self._fail(key, error)
 
     def _fail(self, key: int, error: OSError) -> None:
-        self._failed[key] = explained(error)
-        log.warning("a change of a message file is put off: %s", self._failed[key].reason)
+        self.failed[key] = explained(error)
+        log.warning("a change of a message file is put off: %s", self.failed[key].reason)
 
-    def _write_down(self) -> None:
+    def write_down(self) -> None:
         index = self._bench.index
         with index.settling():
-            index.relocate([place for place in self._placed if place[0] not in self._failed])
+            index.relocate([place for place in self._placed if place[0] not in self.failed])
             index.give_up(self._lost)
-            index.fill_graves([key for key in self._emptied if key not in self._failed])
+            index.fill_graves([key for key in self._emptied if key not in self.failed])
             lost_in = {key >> 32 for key in self._lost}
             for box, (row, _) in self._boxes.items():
                 index.update_box(box, **self._cur_stamp_after(row, box in lost_in))

@@ -5,16 +5,27 @@ SQLite whether somebody committed. What changed is read by modseq; what other pr
 under the lock (mailstore/sync).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
 from imapd.mailstore import changes, columns, maildir
-from imapd.mailstore.bench import Bench, explained, folder_path, log, relative_path
+from imapd.mailstore.bench import Bench, disk_errors, folder_path, log, relative_path
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.descriptions import AT_ONCE
-from imapd.mailstore.errors import Corrupt, Expunged, Gone, NoSpace, Retry
+from imapd.mailstore.errors import (
+    Corrupt,
+    Denied,
+    Expunged,
+    Gone,
+    LimitExceeded,
+    NoSpace,
+    OverQuota,
+    Retry,
+    UnknownOutcome,
+)
 from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.index import Index
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
@@ -29,8 +40,8 @@ Result = TypeVar("Result")
 
 _MANY: Final = 2_000
 """Changes that are read in the loop, in about 5 ms; more are read in a disk thread, and all rows with them."""
-_BUSY_TRIES: Final = 200
-_BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
+REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutcome)
+"""A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
 
 class SharedMailbox:
@@ -55,37 +66,41 @@ class SharedMailbox:
 
     def refresh(self) -> None:
         """Read the mailbox's row, if somebody committed. Raises Gone."""
-        if not self.account.is_current():
-            self.account.locked(lambda bench: None)  # opens the index anew
+        with disk_errors():
+            if not self.account.is_current():
+                self.account.locked(lambda bench: None)  # opens the index anew
         try:
-            self.reading(self._refresh)
+            self.account.reading(self._refresh)
         except Corrupt:
             self.account.suspect()
-            self.reading(self._refresh)
-
-    def reading(self, read: Callable[[Index], Result]) -> Result:
-        """Read from the index in the loop; waits as a sleeper where SQLite is busy."""
-        for _ in range(_BUSY_TRIES):
-            try:
-                return read(self.account.reader)
-            except Retry:
-                self.account.loop.sleep(_BUSY_PAUSE)
-        return read(self.account.reader)
+            self.account.reading(self._refresh)
 
     def _refresh(self, index: Index) -> None:
         version = index.data_version()
         if index is self._index and version == self._version:
             return
         row = index.box(self.row.id)
-        if row is None or row.uidvalidity != self.row.uidvalidity:
+        if row is None or row.uidvalidity != self.row.uidvalidity or self.is_ahead_of(row):
             raise Gone
         self._has_files_outside_cur = index.has_files_outside_cur(row.id)
         self.row, self._index, self._version = row, index, version
 
+    def is_ahead_of(self, row: BoxRow) -> bool:
+        """Whether the row is of an older mailbox than the one that is known here: the account was replaced."""
+        return row.uidnext < self.row.uidnext or row.modseq < self.row.modseq
+
     def catch_up(self, read_write: bool) -> None:
-        """Take in what other programs did to the files. Raises Gone."""
+        """Take in what other programs did to the files, if that can be done now. Raises Gone."""
+        try:
+            with disk_errors():
+                self._take_in(read_write)
+        except REFUSALS as refused:
+            log.warning("new mail cannot be taken in: %s", refused.reason)
+            self.refresh()
+
+    def _take_in(self, read_write: bool) -> None:
         while not self._agrees(read_write):
-            if self.locked(lambda bench, box: take_in(bench, box, read_write)):
+            if self.locked(lambda bench, box: take_in(bench, box, read_write), vital=True):
                 self.refresh()
                 return
 
@@ -105,12 +120,7 @@ class SharedMailbox:
 
     def snapshot(self, read_write: bool) -> Snapshot:
         """The newest snapshot."""
-        try:
-            self.catch_up(read_write)
-        except NoSpace as full:
-            # A full disk must not keep people from reading and from deleting.
-            log.warning("new mail cannot be taken in: %s", full.reason)
-            self.refresh()
+        self.catch_up(read_write)
         return self._loaded()
 
     def _loaded(self) -> Snapshot:
@@ -125,11 +135,11 @@ class SharedMailbox:
         return self._snapshot
 
     def _advanced(self, known: Snapshot) -> Snapshot | None:
-        delta = self.reading(lambda index: index.delta(self.row.id, known.highestmodseq, _MANY))
+        delta = self.account.reading(lambda index: index.delta(self.row.id, known.highestmodseq, _MANY))
         if delta is None or delta.box.uidvalidity != self.row.uidvalidity:
             raise Gone
         many = len(delta.rows) > _MANY or len(delta.vanished) > _MANY
-        return None if many else columns.advanced(known, delta)
+        return None if many or known.highestmodseq < delta.forgotten else columns.advanced(known, delta)
 
     def _read_whole(self) -> Snapshot:
         index = self.account.own_index()
@@ -157,15 +167,15 @@ class SharedMailbox:
 
     # Doing
 
-    def locked(self, work: Callable[[Bench, int], Result]) -> Result:
-        """Do a write to this very mailbox. Raises Gone where another has taken its place."""
+    def locked(self, work: Callable[[Bench, int], Result], vital: bool = False) -> Result:
+        """Do a write to this very mailbox. vital: see mailstore/core. Raises Gone where another has taken its place."""
 
         def on_bench(bench: Bench) -> Result:
             if bench.box(self.row.id).uidvalidity != self.row.uidvalidity:
                 raise Gone
             return work(bench, self.row.id)
 
-        return self.account.locked(on_bench)
+        return self.account.locked(on_bench, vital)
 
     def message(self, uid: int) -> LocalMessage:
         """Open a message; looks again where its file was renamed meanwhile. Raises Expunged."""
@@ -175,36 +185,36 @@ class SharedMailbox:
         )
         for look in (*looks, None):
             self.refresh()
-            row = self.reading(lambda index: index.message(self.row.id, uid))
+            row = self.account.reading(lambda index: index.message(self.row.id, uid))
             if row is None:
                 raise Expunged
             path = relative_path(self.row.directory, row.place, row.file)
-            try:
-                fd = maildir.open_message(self.account.root + b"/" + path)
-            except (FileNotFoundError, NotADirectoryError):
-                if look is not None:
-                    self.locked(look)
-                continue
-            except OSError as error:
-                raise explained(error) from error
-            return self._opened(row, fd)
+            with disk_errors():
+                try:
+                    fd = maildir.open_message(self.account.root + b"/" + path)
+                except (FileNotFoundError, NotADirectoryError):
+                    if look is not None:
+                        self.locked(look)
+                    continue
+                return self._opened(row, fd)
         raise Expunged
 
     def _opened(self, row: MessageRow, fd: int) -> LocalMessage:
-        breathe = self.account.loop.breathe
+        loop = self.account.loop
         try:
             octets = os.fstat(fd).st_size
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(fd, row.size, breathe)
-            content = read_whole(fd, octets) if octets <= IN_MEMORY else None
-            size = count_wire(fd, breathe) if content is None else len(content)
+                return LocalMessage(fd, row.size, loop)
+            content = read_whole(fd, octets, loop) if octets <= IN_MEMORY else None
+            size = count_wire(fd, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
                 self.account.cache.forget(self.row.uidvalidity, row.uid)
-                self.locked(lambda bench, box: changes.mend_size(bench, box, row.uid, size, octets))
+                with contextlib.suppress(*REFUSALS):
+                    self.locked(lambda bench, box: changes.mend_size(bench, box, row.uid, size, octets))
             elif content is None:
                 self._counted[row.uid] = octets
-            return LocalMessage(fd, size, breathe, content)
+            return LocalMessage(fd, size, loop, content)
         except BaseException:
             os.close(fd)
             raise

@@ -185,8 +185,11 @@ class Message(Protocol):
 class Mailbox(Protocol):
     """One open mailbox, shared by all sessions of a process that use it."""
 
-    name: str
     read_only: bool
+
+    @property
+    def name(self) -> str:
+        """What the mailbox is called now; a rename by another session may have changed it."""
 
     def snapshot(self) -> Snapshot:
         """The mailbox as it is now: first takes in what other programs and processes did. Cheap where nothing changed.

@@ -6,7 +6,8 @@ is the truth about UIDs. Rules:
 1. A file is known by its base name. One that is new gets the next UID; new ones in the order of their delivery.
 2. Flags are merged three ways: the row remembers the name the file had, so what another program added or took away is
    added to or taken from the flags in the index, whatever changed there meanwhile.
-3. A message is gone when two listings in a row do not have it: one alone can miss a file that is being renamed.
+3. A listing can miss a file that is being renamed, or have it twice. A message is gone when several listings do not
+   have it (maildir.looks); a file with the base name of a known one is a second file if the first is there still.
 4. Files in new/ get their UID at first sight, and are moved to cur/ when somebody looks who may write, as mutt and
    Dovecot do. A look that is read-only (EXAMINE, STATUS) leaves them, so that "new mail" notices go on to work.
 5. A directory is listed when its stamp (inode, mtime, ctime) is not the one that the rows agree with. A stamp younger
@@ -31,8 +32,8 @@ from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 from imapd.mailstore.settle import settle
 
 TICK: Final = 0.05
-AT_ONCE: Final = 2_000
-"""Messages taken in at a time (rule 7): about a second, where each file has to be read for its size."""
+AT_ONCE: Final = 10_000
+"""Messages taken in at a time (rule 7): about a second, also where each file has to be read for its size."""
 SMALL: Final = 1_000
 
 Located = tuple[int, bytes]  # place and file name
@@ -82,7 +83,7 @@ class _Look:
         new_stamp, new_time = maildir.stamp(self._folder + b"/new")
         cur_stamp, cur_time = maildir.stamp(self._folder + b"/cur")
         new_agrees, cur_agrees = agrees(self._box, new_stamp, cur_stamp, self._bench.now)
-        full = force or not cur_agrees or not (new_agrees or self._look_at_new())
+        full = force or not cur_agrees or not (new_agrees or self._look_at_new(cur_stamp))
         if full:
             self._look_at_all()
         if self._read_write:
@@ -109,38 +110,35 @@ class _Look:
 
     # Finding out
 
-    def _look_at_new(self) -> bool:
+    def _look_at_new(self, cur_stamp: str) -> bool:
         """Only new/ changed: the usual delivery. False where files went away from there, so that all must be seen."""
         listed = {(NEW, name) for name in maildir.listing(self._folder + b"/new")}
         known = {(row.place, row.file) for row in self._index.rows_not_in_cur(self._box.id)}
-        if known - listed:
-            return False
+        if known - listed or maildir.stamp(self._folder + b"/cur")[0] != cur_stamp:
+            return False  # what was moved from cur/ just now is no stranger
         self._meet(listed - known)
         return True
 
     def _look_at_all(self) -> None:
-        listed = self._list()
         known = self._index.files(self._box.id)
-        moved, missing, extra = self._match(known, listed)
-        if missing:
-            moved, still_missing, extra = self._match(known, self._list())
-            self._vanished = sorted(missing & still_missing)  # rule 3
-            self._unsure = bool(still_missing - missing)
+        missing: set[int] | None = None
+        for listed in maildir.looks(self._folder):  # rule 3
+            moved, absent, extra = self._match(known, listed)
+            self._unsure = missing is not None and bool(absent - missing)
+            missing = absent if missing is None else missing & absent
+            if not missing:
+                break
+        self._vanished = sorted(missing or ())
         for row, located in moved:
             self._moved.append((row, located, self._merged(row, located)))
         self._meet(extra)
-
-    def _list(self) -> set[Located]:
-        # new/ first: what is moved to cur/ in between is then seen twice and not missed.
-        return {(place, name) for place in (NEW, CUR)
-                for name in maildir.listing(self._folder + b"/" + maildir.PLACES[place])}  # fmt: skip
 
     def _match(
         self, known: dict[Located, int], listed: set[Located]
     ) -> tuple[list[tuple[MessageRow, Located]], set[int], set[Located]]:
         """Rows whose file has another name now, rows whose file is missing, and files that no row has."""
         extra = listed - known.keys()
-        absent = [known[located] for located in known.keys() - listed]
+        absent = [known[located] for located in known.keys() - listed] + self._left(known, listed, extra)
         by_base: dict[bytes, list[Located]] = defaultdict(list)
         if absent:
             for located in sorted(extra):
@@ -154,6 +152,18 @@ class _Look:
             elif not (row.pending and os.path.lexists(self._bench.path(self._box, row))):
                 missing.add(row.id)
         return moved, missing, extra - {located for _, located in moved}
+
+    def _left(self, known: dict[Located, int], listed: set[Located], extra: set[Located]) -> list[int]:
+        """The messages that a listing has under their old name, which they have left, and under a new one (rule 3)."""
+        bases = {maildir.base_of(name) for _, name in extra}
+        return [
+            key
+            for located, key in (known.items() if bases else ())
+            if maildir.base_of(located[1]) in bases and located in listed and not os.path.lexists(self._path(located))
+        ]
+
+    def _path(self, located: Located) -> bytes:
+        return self._folder + b"/" + maildir.PLACES[located[0]] + b"/" + located[1]
 
     def _merged(self, row: MessageRow, located: Located) -> int:
         """The flags of a message whose file was renamed by another program (rule 2)."""
@@ -169,7 +179,7 @@ class _Look:
             if len(self._arrived) == AT_ONCE:
                 self._complete = False
                 return
-            found = maildir.examine(self._folder + b"/" + maildir.PLACES[place] + b"/" + name)
+            found = maildir.examine(self._path((place, name)))
             if found is not None:
                 self._arrived.append(((place, name), found))
 
@@ -191,7 +201,7 @@ class _Look:
         target = maildir.with_letters(maildir.base_of(name), maildir.letters_of(name))
         source = self._folder + b"/new/" + name
         try:
-            if not maildir.rename_aside(source, self._folder + b"/cur/" + target):
+            if maildir.is_too_long(target) or not maildir.rename_aside(source, self._folder + b"/cur/" + target):
                 target = maildir.new_base(self._bench.now, 0, 0).partition(b",")[0] + b":2,"
                 os.rename(source, self._folder + b"/cur/" + target)
         except OSError:

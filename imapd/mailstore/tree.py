@@ -23,7 +23,9 @@ from imapd.mailstore.errors import (
     LimitExceeded,
     MailboxExists,
     NoSuchMailbox,
+    Retry,
     StoreError,
+    UnknownOutcome,
 )
 from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.settle import settle
@@ -32,6 +34,8 @@ from imapd.model import names
 UIDVALIDITY_FILE: Final = b"imapd-uidvalidity"
 DELETED: Final = b"imapd-deleted-"
 FRESH: Final = b"imapd-new-"
+TOMBSTONES: Final = 20_000
+"""Expunged messages that each mailbox remembers; a session that slept longer reads the mailbox as a whole."""
 _HIGHEST_UIDVALIDITY: Final = 0xFFFFFFFF
 
 
@@ -43,6 +47,8 @@ def find(bench: Bench, name: str) -> BoxRow:
         box = bench.index.box_named(name)
     if box is None:
         raise NoSuchMailbox(name)
+    if not maildir.is_folder(bench.folder(box)):
+        raise Retry(reason=f"the directory of {name!r} could not be renamed yet")
     return box
 
 
@@ -51,7 +57,7 @@ def discover(bench: Bench) -> frozenset[bytes]:
     settle(bench)
     if not maildir.is_folder(bench.root):
         maildir.make_folder(bench.root, bench.settings.dir_mode, inbox=True)
-    on_disk = {INBOX_DIRECTORY, *maildir.folders(bench.root)}
+    on_disk = _directories(bench)
     rows = bench.index.boxes()
     gone = [row for row in rows if row.directory not in on_disk]
     taken = {row.name for row in rows if row.directory in on_disk}
@@ -75,6 +81,15 @@ def discover(bench: Bench) -> frozenset[bytes]:
     return frozenset(unfit)
 
 
+def _directories(bench: Bench) -> set[bytes]:
+    """The directories of all mailboxes; those that could not be renamed yet are taken for where they belong."""
+    found = {INBOX_DIRECTORY, *maildir.folders(bench.root)}
+    for source, target in bench.index.moving():
+        if os.path.lexists(bench.root + b"/" + source) and not os.path.lexists(bench.root + b"/" + target):
+            found = found - {source} | {target}
+    return found
+
+
 def _ours_first(directory: bytes) -> tuple[bool, bytes]:
     """Of two directories that mean the same name, the one spelled as we would has it."""
     name = name_of(directory)
@@ -94,6 +109,18 @@ def _reserve_uidvalidity(bench: Bench, count: int) -> int:
         data = b"%d\n" % (first + count - 1)
         maildir.write_whole(path, data, bench.scratch(), bench.settings.file_mode)
     return first
+
+
+def renumber(bench: Bench, boxes: list[BoxRow]) -> None:
+    """Give mailboxes a new UIDVALIDITY: what their UIDs meant is not known any more."""
+    first = _reserve_uidvalidity(bench, len(boxes))
+    with bench.index.transaction():
+        for uidvalidity, box in enumerate(boxes, first):
+            bench.index.update_box(box.id, uidvalidity=uidvalidity, new_stamp="", cur_stamp="")
+            bench.index.set_last_uidvalidity(uidvalidity)
+    for box in boxes:
+        log.error("the index knows less of %r than was given out: its UIDVALIDITY is new", box.name)
+        bench.changed.add(bench.folder(box))
 
 
 def _read_number(path: bytes) -> int:
@@ -143,6 +170,7 @@ def delete(bench: Bench, name: str) -> None:
     box = bench.index.box_named(name)
     if box is None:
         raise HasChildren(name) if _below(bench, name) else NoSuchMailbox(name)
+    _check_settled(bench, [box])
     folder = bench.folder(box)
     outside = bench.root + b"/" + DELETED + b"%d" % box.uidvalidity
     os.rename(folder, outside)
@@ -176,6 +204,7 @@ def rename(bench: Bench, old: str, new: str) -> None:
     if names.is_below(new, old):
         raise BadMailboxName(new, "A mailbox cannot be moved below itself.")
     rows = [row for row in bench.index.boxes() if row.name == old or names.is_below(row.name, old)]
+    _check_settled(bench, rows)
     targets = [new + row.name[len(old) :] for row in rows]
     for target in targets:
         check_new(target)
@@ -183,13 +212,39 @@ def rename(bench: Bench, old: str, new: str) -> None:
     for directory in directories:
         if os.path.lexists(folder_path(bench.root, directory)):
             raise MailboxExists(new)  # something that is no folder lies there
+    moving = [(row.directory, directory) for row, directory in zip(rows, directories, strict=True)]
     with bench.index.transaction():
         for row, target, directory in zip(rows, targets, directories, strict=True):
             bench.index.update_box(row.id, name=target, directory=directory)
-        moving = zip([row.directory for row in rows], directories, strict=True)
         bench.index.add_moving(moving)
-    settle(bench)
+    refused = settle(bench).of_all
+    if refused is not None and bench.index.moving():
+        _take_back(bench, rows, moving)
+        raise refused
     bench.changed |= {folder_path(bench.root, directory) for directory in directories}
+
+
+def _check_settled(bench: Bench, boxes: list[BoxRow]) -> None:
+    """Raise Retry where the disk refuses to take a file out of these directories that belongs elsewhere or nowhere."""
+    waiting = [row.file for row in bench.index.pending() if row.place == maildir.ELSEWHERE]
+    waiting += [file for _, file in bench.index.graves()]
+    if {file.rpartition(b"/")[0].rpartition(b"/")[0] for file in waiting} & {box.directory for box in boxes}:
+        raise Retry(code="UNAVAILABLE", reason="files that were moved or expunged could not be taken away yet")
+
+
+def _take_back(bench: Bench, rows: list[BoxRow], moving: list[tuple[bytes, bytes]]) -> None:
+    """Undo a rename. Raises UnknownOutcome where that cannot be done."""
+    try:
+        for source, target in moving:
+            old, new = bench.root + b"/" + source, bench.root + b"/" + target
+            if not os.path.lexists(old):
+                os.rename(new, old)
+        with bench.index.transaction():
+            for row in rows:
+                bench.index.update_box(row.id, name=row.name, directory=row.directory)
+            bench.index.clear_moving()
+    except (OSError, StoreError) as error:
+        raise UnknownOutcome(reason=str(error)) from error
 
 
 def check_free(bench: Bench, name: str) -> None:
@@ -221,8 +276,11 @@ def begin_mailbox(bench: Bench, name: str) -> tuple[bytes, bytes, int]:
 
 
 def sweep(bench: Bench) -> None:
-    """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/."""
+    """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/. And what nobody
+    asks for any more: the tombstones of long ago."""
     settle(bench)
+    for box in bench.index.boxes():
+        bench.index.forget(box.id, TOMBSTONES)
     promised = {source for source, _ in bench.index.moving()}
     for entry in os.listdir(bench.root):
         if entry.startswith((DELETED, FRESH)) and entry not in promised:

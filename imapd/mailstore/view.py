@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, count
 from operator import not_
+from typing import TypeVar
 
 from imapd.mailstore.errors import Expunged
 from imapd.mailstore.store import Mailbox, Snapshot
@@ -31,9 +32,14 @@ from imapd.model.flags import RECENT, FlagChange, Flags
 from imapd.model.loop import Watching
 from imapd.model.sets import RangeSet, SequenceSet
 
+Item = TypeVar("Item")
+
 # Up to so many expunged messages are found by bisection one by one (a few microseconds each); for more of them one
 # pass over a set of all UIDs is cheaper (about 8 ms for 100,000).
 FEW = 200
+
+# Rows looked at between two breaths: about a millisecond.
+BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,22 @@ class Changes:
 NOTHING = Changes()
 
 
+Slice = tuple[int, int]
+"""Rows from the first up to the second, which is not among them."""
+
+
 class Numbered:
     """Messages of a view as (sequence number, UID), ascending; the numbers are made while they are iterated over.
 
     Stays as it was when the view goes on.
     """
 
-    __slots__ = ("_slices", "_uids")
+    __slots__ = ("_breathe", "_slices", "_uids")
 
-    def __init__(self, uids: "array[int]", slices: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, uids: "array[int]", slices: Iterable[Slice], breathe: Callable[[], None]) -> None:
         self._uids = uids
-        self._slices = tuple(slices)
+        self._breathe = breathe
+        self._slices = tuple(_with_breaths(slices, breathe))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         pieces = (
@@ -87,14 +98,17 @@ class Numbered:
         if self._slices == ((0, len(self._uids)),):
             return self._uids
         found = array("I")
-        for start, stop in self._slices:
+        for start, stop in _with_breaths(self._slices, self._breathe):
             found += self._uids[start:stop]
         return found
 
     @property
     def spans(self) -> RangeSet:
         """Intervals of UIDs that hold these messages and no others of the view."""
-        return RangeSet.from_ranges((self._uids[start], self._uids[stop - 1]) for start, stop in self._slices)
+        slices = _with_breaths(self._slices, self._breathe)
+        return RangeSet.from_ranges(
+            [(self._uids[start], self._uids[stop - 1]) for start, stop in slices], self._breathe
+        )
 
     @property
     def numbers(self) -> RangeSet:
@@ -107,11 +121,19 @@ class View:
 
     uids: the told numbering; row i has the sequence number i + 1. snapshot: the newest one that was taken.
     recent: the UIDs of told messages that are \\Recent to this client. saved: its last saved search result (RFC 5182).
-    keeps_recent: whether the client knows \\Recent at all (IMAP4rev2 does not).
+    keeps_recent: whether the client knows \\Recent at all (IMAP4rev2 does not). breathe: called now and then in long
+    work; nobody but the client's own greenlet knows the view, so that nothing of it moves meanwhile.
     """
 
-    def __init__(self, mailbox: Mailbox, read_only: bool, keeps_recent: bool = True) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        read_only: bool,
+        keeps_recent: bool = True,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         self.mailbox = mailbox
+        self._breathe = breathe
         self.read_only = read_only
         self.keeps_recent = keeps_recent
         self.snapshot: Snapshot = mailbox.snapshot()
@@ -135,23 +157,26 @@ class View:
     def resolve(self, numbers: SequenceSet, by_uid: bool) -> Numbered:
         """The messages that the client means, ghosts too. UIDs that name nothing are passed over; raises BadSyntax for
         a sequence number above EXISTS (RFC 9051 section 9, seq-number)."""
+        return Numbered(self.uids, self._slices(numbers, by_uid), self._breathe)
+
+    def _slices(self, numbers: SequenceSet, by_uid: bool) -> Iterable[Slice]:
         if numbers.saved:
-            return Numbered(self.uids, self.saved.slices(self.uids))
+            return self.saved.slices(self.uids)
         if by_uid:
             largest = self.uids[-1] if self.uids else 0
-            return Numbered(self.uids, numbers.resolve(largest).slices(self.uids))
-        return Numbered(self.uids, self._slices_of_numbers(numbers))
+            return numbers.resolve(largest, self._breathe).slices(self.uids)
+        return self._slices_of_numbers(numbers)
 
-    def _slices_of_numbers(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+    def _slices_of_numbers(self, numbers: SequenceSet) -> list[Slice]:
         exists = len(self.uids)
-        for first, last in numbers.pairs:
+        for first, last in _with_breaths(numbers.pairs, self._breathe):
             # "9:*" is let through where there are fewer: clients ask so for what is new, and get the last message.
             if first is not None and last is not None and max(first, last) > exists:
                 raise BadSyntax(f"There is no message {max(first, last)}; the mailbox has {exists}")
             if first is None and last is None and not exists:
                 raise BadSyntax("There is no last message; the mailbox is empty")
-        within = numbers.resolve(exists) & RangeSet.from_ranges([(1, exists)])
-        return [(low - 1, high) for low, high in within.ranges]
+        meant = _with_breaths(numbers.resolve(exists, self._breathe).ranges, self._breathe)
+        return [(low - 1, min(high, exists)) for low, high in meant if low <= exists]
 
     def number(self, uid: int) -> int | None:
         """The sequence number of a UID, or None where the client knows of no such message."""
@@ -159,11 +184,14 @@ class View:
         return row + 1 if row < len(self.uids) and self.uids[row] == uid else None
 
     def flags(self, uid: int) -> Flags:
-        """The flags by the newest snapshot, with \\Recent. Raises Expunged for a ghost."""
+        """The flags by the newest snapshot, with \\Recent, for an answer that tells them to the client. Raises Expunged
+        for a ghost."""
         row = self.snapshot.row(uid)
         if row is None:
             raise Expunged
         flags = self.snapshot.flags_of(row)
+        if self.snapshot is not self._told and self.snapshot.modseqs[row] > self._told.highestmodseq:
+            self._own[uid] = flags  # newer than what sync told: if they change back, that is news
         return flags | {RECENT} if uid in self.recent else flags
 
     # What the client learns by its own commands
@@ -279,7 +307,7 @@ class View:
             rows = (now.row(uid) for uid in self._own)
             changed = sorted({*changed, *(row for row in rows if row is not None)})
         found: list[tuple[int, int]] = []
-        for row in changed:
+        for row in _with_breaths(changed, self._breathe):
             uid = now.uids[row]
             if not _alike(self._believed(uid), now.flags_of(row)):
                 found.append((self._number_of_row(row, uid), uid))
@@ -317,6 +345,14 @@ class View:
         """End the listening and give the mailbox back."""
         self.listen_no_more()
         self.mailbox.close()
+
+
+def _with_breaths(items: Iterable[Item], breathe: Callable[[], None]) -> Iterator[Item]:
+    """The items, with a breath now and then."""
+    for done, item in enumerate(items, start=1):
+        if not done % BLOCK:
+            breathe()
+        yield item
 
 
 def _few_missing(told: Sequence[int], now: Sequence[int], common: int) -> list[int]:

@@ -15,10 +15,12 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from encodings.aliases import aliases
-from typing import Final
+from typing import Final, TypeVar
 
 from imapd.mime.header import Parameters, unfold, values
 from imapd.mime.parts import Part, walk
+
+Text = TypeVar("Text")
 
 
 class UnknownEncoding(ValueError):
@@ -27,7 +29,7 @@ class UnknownEncoding(ValueError):
 
 # Transfer encodings (RFC 2045 section 6).
 
-_NOT_BASE64: Final = bytes(
+NOT_BASE64: Final = bytes(
     octet for octet in range(256) if octet not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 )
 
@@ -40,11 +42,12 @@ def decode_transfer(data: bytes, encoding: bytes) -> bytes:
     return decode(data)
 
 
-def _base64(data: bytes) -> bytes:
+def decode_base64(data: bytes) -> bytes:
+    """The octets of base64, as well as they can be had."""
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
-        runs = data.translate(None, _NOT_BASE64).split(b"=")
+        runs = data.translate(None, NOT_BASE64).split(b"=")
         return b"".join(_base64_run(run) for run in runs if run)
 
 
@@ -60,7 +63,7 @@ _DECODERS: Final[dict[bytes, Callable[[bytes], bytes]]] = {
     b"7bit": bytes,
     b"8bit": bytes,
     b"binary": bytes,
-    b"base64": _base64,
+    b"base64": decode_base64,
     b"quoted-printable": binascii.a2b_qp,
 }
 
@@ -90,10 +93,14 @@ _CODECS: Final = {
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]++")
 
 
+def codec_of(charset: bytes) -> str | None:
+    """Python's name of a charset; None where it is not known here, or US-ASCII."""
+    return _CODECS.get(_NOT_IN_NAMES.sub("_", charset[:80].decode("ascii", "replace").lower()).strip("_"))
+
+
 def decode_charset(data: bytes, charset: bytes | None) -> str:
     """The octets as text; a charset that is missing, unknown or US-ASCII means UTF-8 where it fits, else Latin."""
-    name = _NOT_IN_NAMES.sub("_", charset[:80].decode("ascii", "replace").lower()).strip("_") if charset else ""
-    codec = _CODECS.get(name)
+    codec = codec_of(charset) if charset else None
     if codec is not None:
         try:
             return data.decode(codec, "replace")
@@ -155,7 +162,7 @@ def _decode_words(value: bytes) -> str:
 def _word_octets(encoding: bytes, data: bytes) -> bytes:
     if encoding in b"Qq":
         return binascii.a2b_qp(data, header=True)
-    return _base64(data)
+    return decode_base64(data)
 
 
 def parameter_text(params: Parameters, name: bytes) -> str | None:
@@ -201,11 +208,17 @@ def header_texts(header: bytes) -> Iterator[tuple[str, str]]:
 
 
 def body_texts(root: Part, message: bytes) -> Iterator[str]:
+    """The decoded texts of a message's body, each in one piece; see `texts_of_body`."""
+    return texts_of_body(root, message, _leaf_texts)
+
+
+def texts_of_body(root: Part, message: bytes, of_leaf: Callable[[Part, bytes], Iterator[Text]]) -> Iterator[Text | str]:
     """The decoded texts of a message's body: text parts, headers of embedded messages, file names and descriptions.
 
     HTML is given as it is, and then once more as a reader sees it, without tags: a search shall find a link's address
     as well as words that are half bold. Parts of type message that are not embedded messages (delivery reports) are
-    text too, and so is an embedded message in base64, which has no structure for IMAP.
+    text too, and so is an embedded message in base64, which has no structure for IMAP. The texts of a leaf are what
+    `of_leaf` gives.
     """
     for part in walk(root):
         for params in (part.params, part.disposition[1] if part.disposition else ()):
@@ -218,14 +231,19 @@ def body_texts(root: Part, message: bytes) -> Iterator[str]:
             for name, text in header_texts(part.embedded.header(message)):
                 yield f"{name}: {text}"
         elif part.type.lower() in (b"text", b"message"):
-            yield from _leaf_texts(part, message)
+            yield from of_leaf(part, message)
 
 
 def _leaf_texts(part: Part, message: bytes) -> Iterator[str]:
     text = decode_text(part.body(message), part.encoding, part.parameter(b"charset"))
     yield text
-    if part.subtype.lower() in (b"html", b"xhtml", b"xml") and ("<" in text or "&" in text):
+    if is_html(part) and ("<" in text or "&" in text):
         yield html_text(text)
+
+
+def is_html(part: Part) -> bool:
+    """Whether a reader sees the text without its tags."""
+    return part.subtype.lower() in (b"html", b"xhtml", b"xml")
 
 
 def html_text(text: str) -> str:

@@ -7,7 +7,7 @@ expanded: "1:4294967295" costs as much as "1". Whether numbers are sequence numb
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -18,6 +18,11 @@ STAR: Final = None
 
 LARGEST: Final = 2**32 - 1
 """The largest sequence number or UID: both have 32 bits (RFC 9051 section 9, nz-number)."""
+
+MOST_ITEMS: Final = 100_000
+"""Numbers and ranges of a set that a client may write: each takes about 100 octets of memory while it is at work."""
+
+_BLOCK: Final = 2_048  # items between two breaths: about a millisecond
 
 # seq-number = nz-number / "*";  seq-range = seq-number ":" seq-number
 _PART = re.compile(rb"(\*|[1-9][0-9]{0,9})(?::(\*|[1-9][0-9]{0,9}))?")
@@ -51,10 +56,12 @@ class RangeSet:
         return cls(tuple(ranges))
 
     @classmethod
-    def from_ranges(cls, ranges: Iterable[tuple[int, int]]) -> "RangeSet":
+    def from_ranges(cls, ranges: Iterable[tuple[int, int]], breathe: Callable[[], None] | None = None) -> "RangeSet":
         """The union of closed intervals, given in any order; one that ends before it begins is empty."""
         merged: list[tuple[int, int]] = []
-        for low, high in sorted(ranges):
+        for done, (low, high) in enumerate(sorted(ranges), start=1):
+            if breathe is not None and not done % _BLOCK:
+                breathe()
             if low > high:
                 continue
             if merged and low <= merged[-1][1] + 1:
@@ -155,13 +162,21 @@ class SequenceSet:
     saved: bool = False
 
     @classmethod
-    def parse(cls, text: bytes) -> "SequenceSet":
-        """Read a set. Raises ValueError where the text is none: empty, with a 0, or with a number over 32 bits."""
+    def parse(cls, text: bytes, breathe: Callable[[], None] | None = None) -> "SequenceSet":
+        """Read a set. Raises ValueError where the text is none: empty, with a 0, or with a number over 32 bits; and
+        where it has more than MOST_ITEMS."""
         if text == b"$":
             return cls((), True)
-        return cls(tuple([_pair(part) for part in text.split(b",")]))
+        if text.count(b",") >= MOST_ITEMS:
+            raise ValueError(f"a set of more than {MOST_ITEMS} items")
+        pairs: list[tuple[int | None, int | None]] = []
+        for done, part in enumerate(text.split(b","), start=1):
+            pairs.append(_pair(part))
+            if breathe is not None and not done % _BLOCK:
+                breathe()
+        return cls(tuple(pairs))
 
-    def resolve(self, largest: int) -> RangeSet:
+    def resolve(self, largest: int, breathe: Callable[[], None] | None = None) -> RangeSet:
         """The numbers meant where "*" is `largest`; nothing at all where that is 0, for a mailbox without messages.
 
         The order of a range's ends does not matter, so "559:*" is the last message where there are fewer than 559
@@ -172,11 +187,13 @@ class SequenceSet:
         if largest == 0:
             return RangeSet()
         ranges: list[tuple[int, int]] = []
-        for first, last in self.pairs:
+        for done, (first, last) in enumerate(self.pairs, start=1):
+            if breathe is not None and not done % _BLOCK:
+                breathe()
             low = largest if first is None else first
             high = largest if last is None else last
             ranges.append((low, high) if low <= high else (high, low))
-        return RangeSet.from_ranges(ranges)
+        return RangeSet.from_ranges(ranges, breathe)
 
     def __bytes__(self) -> bytes:
         """As the client wrote it, but for a range of one number, which is written as that number."""

@@ -8,10 +8,12 @@ Rules:
 1. One command at a time, in the order received.
 2. Output is gathered to about 64 kB and then written; while the client does not take it, its generator stands still.
 3. Before the login one deadline counts from the first octet to the last, whatever the client sends meanwhile. After
-   it the client may be silent for the session timeout. Both end with BYE.
+   it the client may be silent for the session timeout, counted from the last octet it sent or took. Both end with BYE.
+   In IDLE silence is what a client is there for: it ends with the connection, which the words of life find out.
 4. STARTTLS: what the client sent in the clear behind it is never executed. Where any of it is there when the answer
    is due, the connection is closed; what comes later falls into the handshake and fails there.
-5. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
+5. A stop waits for the command that runs, but not for the rest of what a long one has to say.
+6. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
    client is told, and nothing else.
 """
 
@@ -147,10 +149,10 @@ class Connection:
             self._say_goodbye(end.text)
         except Gone as error:
             reason = str(error)
-        except BrokenStream as error:
+        except (BrokenStream, StoreError) as error:
             # In the middle of a literal no word of ours would be understood.
             reason = "error"
-            logger.error("a message is shorter than it was announced to connection %s: %s", self._identity["id"], error)
+            logger.error("a message could not be sent to its end to connection %s: %s", self._identity["id"], error)
         except TimedOut:
             reason = "the client takes no output" if self._user else "login timeout"
         except TlsFailure as error:
@@ -159,6 +161,9 @@ class Connection:
         except Exception:
             reason = "error"
             self._report()
+        except BaseException:  # the worker's end, which waits no longer
+            reason = "cut off"
+            raise
         finally:
             self._close(reason)
 
@@ -223,6 +228,11 @@ class Connection:
         if self._user is None and session.state in (State.AUTHENTICATED, State.SELECTED):
             self._user = session.person.user_name
             self._framer.max_line = conversation.max_line
+        self._renew()
+
+    def _renew(self) -> None:
+        """Let the session timeout begin anew; nothing moves the deadline of the login."""
+        if self._user is not None:
             self._deadline = time.monotonic() + self._patience.session
 
     # -- input -------------------------------------------------------------------------------------------------------
@@ -255,6 +265,8 @@ class Connection:
     def _wait(self, alarm: float | None) -> bool:
         """Wait for octets and feed them to the framer; False when the alarm or a bell came instead of them."""
         self._flush()
+        if alarm is not None and self._user is not None:
+            self._deadline = alarm + self._patience.session  # IDLE (rule 3)
         while True:
             self._check_time()
             heard = self._transport.hear(self._deadline if alarm is None else min(alarm, self._deadline))
@@ -269,8 +281,7 @@ class Connection:
         data = self._transport.read_now()
         if data:
             self._framer.feed(data)
-            if self._user is not None:
-                self._deadline = time.monotonic() + self._patience.session
+            self._renew()
 
     def _admit(self, conversation: Conversation, offer: LiteralOffered) -> None:
         verdict = conversation.admit(offer)
@@ -300,12 +311,16 @@ class Connection:
 
     def _send(self, response: Response) -> None:
         utf8 = self._conversation is not None and self._conversation.session.utf8
+        is_long = False
         for chunk in response.chunks(utf8):
             self._buffer.append(chunk)
             self._buffered += len(chunk)
             if self._buffered >= FLUSH_SIZE:
                 self._flush()
                 self._loop.breathe()  # a client that takes everything at once must not have the loop for itself
+                is_long = True
+        if is_long and self._stop is not None:
+            raise _End("stopped", self._stop)
 
     def _flush(self) -> None:
         if not self._buffer:
@@ -314,6 +329,7 @@ class Connection:
         self._buffer.clear()
         self._buffered = 0
         self._transport.write(data, self._deadline if self._user is None else float("inf"))
+        self._renew()
 
     def _say_goodbye(self, text: str | None) -> None:
         """Send what is left over and BYE; a client that is in our way now is not waited for longer than a moment."""

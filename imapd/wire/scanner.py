@@ -3,33 +3,37 @@
 A Scanner is a cursor over a Line. Each method reads one production of the grammar, which stands in its docstring, and
 moves the cursor behind it, or raises BadSyntax with a text that says what was expected and shows nothing of what was
 sent (it might be a password). Nothing but BadSyntax is ever raised, whatever the octets. Every reading takes time in
-proportion to what it reads; only what is nested costs stack, and that is limited.
+proportion to what it reads, and long lines are read with breaths between; only what is nested costs stack, and that is
+limited, as lists are.
 
 More is accepted than the grammar has, where clients are known to send it: octets of 8 bits in quoted strings, days of
 one digit in dates, blanks at the end of a line.
 """
 
 import re
-from calendar import timegm
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Final, NoReturn, TypeVar
 
 from imapd.model.errors import BadSyntax
 from imapd.model.flags import canonical
 from imapd.model.names import BadName, decode_pattern, decode_wire
 from imapd.model.sets import LARGEST, SequenceSet
+from imapd.wire import dates
 from imapd.wire.framer import LARGEST_LITERAL, Line, Literal
-from imapd.wire.writer import astring, paren
+from imapd.wire.section import SectionSpec
 
 Item = TypeVar("Item")
 
 NESTING: Final = 32
 """Parentheses in parentheses: more than any client writes, and little enough for a reader that calls itself."""
 
+ITEMS: Final = 1_000
+"""Items of a list, where the reader of the list does not say otherwise."""
+
 LARGEST_64: Final = LARGEST_LITERAL
+_BLOCK: Final = 256  # words between two breaths: less than a millisecond
 
 # ATOM-CHAR leaves out ( ) { SP CTL % * " \ ]; ASTRING-CHAR has ] again; a keyword stops at the [ of a section as well.
 _ATOM = re.compile(rb'[^\x00-\x20(){%*"\\\]\x7f-\xff]+')
@@ -37,6 +41,8 @@ _KEYWORD = re.compile(rb'[^\x00-\x20(){%*"\\\]\[<>\x7f-\xff]+')
 _ASTRING = re.compile(rb'[^\x00-\x20(){%*"\\\x7f-\xff]+')
 _LIST_MAILBOX = re.compile(rb'[^\x00-\x20(){"\\\x7f-\xff]+')
 LONGEST_TAG = 255  # clients use fewer than ten; a longer one is no client's
+LONGEST_FLAG = 255
+LONGEST_PATH = 256  # numbers of a part; no message is read to such a depth
 _TAG = re.compile(rb'[^\x00-\x20(){%*"\\+\x7f-\xff]+')
 _QUOTED = re.compile(rb'"((?:[^"\\\x00\r\n]++|\\["\\])*+)"')
 _ESCAPED = re.compile(rb"\\(.)")
@@ -46,50 +52,22 @@ _DIGITS = re.compile(rb"[0-9]+")
 _SET = re.compile(rb"[0-9:,*]+|\$")
 _SPACES = re.compile(rb" *")
 _REST = re.compile(rb"[^\x00]*")
-_DATE = re.compile(rb"([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})")
-_DATE_TIME = re.compile(
-    rb'" ?([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"'
-)
-_MONTHS = {
-    month: number
-    for number, month in enumerate(
-        (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"), start=1
-    )
-}
 
 _SECTION_TEXTS: Final = ("HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT", "TEXT", "MIME")
 
 
-@dataclass(frozen=True, slots=True)
-class SectionSpec:
-    """What stands between the brackets of BODY[...]: the path to a part, and which text of it; `fields` as sent.
-
-    text: "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT", "TEXT", "MIME", or None for the part's body or, without
-    parts, the whole message.
-    """
-
-    parts: tuple[int, ...] = ()
-    text: str | None = None
-    fields: tuple[bytes, ...] = ()
-
-    def __bytes__(self) -> bytes:
-        """The spelling for the answer, without the brackets: keywords in capitals."""
-        words = [b"%d" % part for part in self.parts]
-        if self.text is not None:
-            words.append(self.text.encode("ascii"))
-        spelled = b".".join(words)
-        return spelled + b" " + paren(*map(astring, self.fields)) if self.fields else spelled
-
-
 class Scanner:
-    """A cursor over one line. `utf8` is whether the client sends mailbox names in UTF-8 (RFC 6855, RFC 9051)."""
+    """A cursor over one line. `utf8` is whether the client sends mailbox names in UTF-8 (RFC 6855, RFC 9051); `breathe`
+    is called now and then while a long line is read."""
 
-    def __init__(self, line: Line, utf8: bool = False) -> None:
+    def __init__(self, line: Line, utf8: bool = False, breathe: Callable[[], None] | None = None) -> None:
         self._pieces = line.pieces
         self._utf8 = utf8
         self._place = -1  # of the text in the pieces
         self._text, self._position = b"", 0
         self._depth = 0
+        self._breathe = breathe
+        self._words = 0
         self._next_text()
 
     # What stands at the cursor.
@@ -213,35 +191,27 @@ class Scanner:
         """sequence-set, "$" included (RFC 5182)"""
         octets = self._match(_SET, "a set of message numbers")[0]
         try:
-            return SequenceSet.parse(octets)
+            return SequenceSet.parse(octets, self._breathe)
         except ValueError:
             _fail("a set of message numbers")
 
     def date(self) -> date:
         """date = date-text / DQUOTE date-text DQUOTE"""
         in_quotes = self.accept(b'"')
-        match = self._match(_DATE, "a date")
+        match = self._match(dates.DATE, "a date")
         if in_quotes:
             self.expect(b'"')
         try:
-            return date(int(match[3]), _month(match[2]), int(match[1]))
+            return dates.date_of(match)
         except ValueError:
             _fail("a date")
 
     def date_time(self) -> int:
         """date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE, as seconds of 1970"""
-        match = self._match(_DATE_TIME, "a date and time")
-        day, year, hour, minute, second = (int(match[group]) for group in (1, 3, 4, 5, 6))
-        hours, minutes = int(match[8]), int(match[9])
-        month = _month(match[2])
         try:
-            datetime(year, month, day, hour, minute, min(second, 59))  # a leap second is a time as well
+            return dates.moment_of(self._match(dates.DATE_TIME, "a date and time"))
         except ValueError:
             _fail("a date and time")
-        if second > 60 or hours > 23 or minutes > 59:
-            _fail("a date and time")
-        east = (hours * 60 + minutes) * 60
-        return timegm((year, month, day, hour, minute, second)) - (east if match[7] == b"+" else -east)
 
     # Mailboxes and flags.
 
@@ -259,7 +229,10 @@ class Scanner:
 
     def flag(self) -> str:
         r"""flag = "\Answered" / ... / flag-keyword / flag-extension, in its canonical spelling"""
-        return canonical(self._match(_FLAG, "a flag")[0].decode("ascii"))
+        octets = self._match(_FLAG, "a flag")[0]
+        if len(octets) > LONGEST_FLAG:
+            raise BadSyntax(f"A flag may have {LONGEST_FLAG} octets")
+        return canonical(octets.decode("ascii"))
 
     def flag_list(self) -> tuple[str, ...]:
         """flag-list = "(" [flag *(SP flag)] ")" """
@@ -271,6 +244,7 @@ class Scanner:
             return self.flag_list()
         flags = [self.flag()]
         while self.accept(b" "):
+            _check_number(flags, ITEMS)
             flags.append(self.flag())
         return tuple(flags)
 
@@ -313,7 +287,7 @@ class Scanner:
 
     # Lists.
 
-    def parenthesized(self, reader: Callable[[], Item]) -> list[Item]:
+    def parenthesized(self, reader: Callable[[], Item], most: int = ITEMS) -> list[Item]:
         """ "(" [item *(SP item)] ")", each item read by the reader; whether it may be empty is known by the caller"""
         items: list[Item] = []
         with self.deeper():
@@ -321,6 +295,7 @@ class Scanner:
             while not self.accept(b")"):
                 if items:
                     self.sp()
+                _check_number(items, most)
                 items.append(reader())
         return items
 
@@ -348,6 +323,9 @@ class Scanner:
         if match is None:
             _fail(what)
         self._position = match.end()
+        self._words += 1
+        if self._breathe is not None and not self._words % _BLOCK:
+            self._breathe()
         return match
 
     def _literal_text(self) -> bytes:
@@ -377,6 +355,7 @@ class Scanner:
         dotted = False
         while self.peek().isdigit():
             parts.append(self.nz_number())
+            _check_number(parts, LONGEST_PATH)
             dotted = self.accept(b".")
             if not dotted:
                 break
@@ -400,8 +379,7 @@ def _fail(what: str) -> NoReturn:
     raise BadSyntax(f"Expected {what}")
 
 
-def _month(name: bytes) -> int:
-    number = _MONTHS.get(name.lower())
-    if number is None:
-        _fail("a month")
-    return number
+def _check_number(items: Sized, most: int) -> None:
+    """Refuse a list that has that many items already, before one more is read."""
+    if len(items) >= most:
+        raise BadSyntax(f"A list may have {most} items")

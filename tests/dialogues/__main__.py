@@ -4,11 +4,10 @@ The person's mailboxes are emptied before each dialogue: use an account that exi
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from tests.dialogues.script import Differs, Player, read
+from tests.dialogues.script import Differs, Player, read, remove_mailboxes
 
 HERE = Path(__file__).parent
 
@@ -17,11 +16,7 @@ def empty(player: Player) -> None:
     """Delete every mailbox of the person, every message of the inbox, every subscription."""
     with player.connect() as client:
         player.login(client)
-        for verb, listing in (("UNSUBSCRIBE", 'LSUB "" "*"'), ("DELETE", 'LIST "" "*"')):
-            names = [re.search(rb'("(?:[^"\\]|\\.)*"|[^\s"]+)$', line) for line in client.ok(listing) if b"LIST" in line or b"LSUB" in line]
-            for name in sorted((match[1] for match in names if match), reverse=True):
-                if name.strip(b'"').upper() != b"INBOX":
-                    client.command(verb.encode() + b" " + name)
+        remove_mailboxes(client)
         client.ok("SELECT INBOX")
         client.command(r"STORE 1:* +FLAGS.SILENT (\Deleted)")
         client.ok("CLOSE")
@@ -31,14 +26,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.dialogues", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=143)
-    parser.add_argument("--user", required=True)
+    parser.add_argument("--user", required=True, help="a # in it is the number of the dialogue: an account for each")
     parser.add_argument("--password", required=True)
     parser.add_argument("--tls", action="store_true", help="TLS from the first octet")
     parser.add_argument("files", nargs="*", type=Path)
     options = parser.parse_args()
     failed = passed = left_out = 0
-    for path in options.files or sorted(HERE.rglob("*.txt")):
-        player = Player(options.host, options.port, options.user, options.password, options.tls)
+    for number, path in enumerate(options.files or sorted(HERE.rglob("*.txt"))):
+        player = Player(options.host, options.port, options.user.replace("#", str(number)), options.password, options.tls)
         empty(player)
         try:
             if player.play(read(path)):

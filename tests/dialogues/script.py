@@ -3,6 +3,7 @@
 A file's name is a sentence. Its head is comments (#) with the RFC's section, then settings, then lines:
 
     given: INBOX has 3 messages         mailboxes that are made and filled before (with any number of such lines)
+    given: nothing else                 no mailbox but the inbox and these, though the server makes some for everybody
     state: selected INBOX               how connection 1 begins: opened (its greeting is still to be heard), connected,
                                         authenticated (the default), selected NAME, examined NAME
     capability: MOVE                    words that the server must offer, before or after login; another server that
@@ -10,22 +11,25 @@ A file's name is a sentence. Its head is comments (#) with the RFC's section, th
 
     C: a1 NOOP                          said by the client; C+: the same, in one segment with the line before
     C: a2 APPEND INBOX {#}              {#} or {#+} is the size of the literal that follows in lines of
-    C| Subject: hello                   C|, each ending in CRLF; after {#} the client waits for the server's +
+    C| Subject: hello                   C|, each ending in CRLF; after {#} the client waits for the server's +; what
+                                        comes instead of a + is left to the next S line, and the literal is not sent
     C>  (\\Seen) {#+}                    the command goes on behind the literal, perhaps with a further one
     C: <tls>                            the client begins the TLS handshake
     S: a1 OK <any>                      the next response must look like this
     S*: * 3 EXISTS                      several such lines in a row may come in any order
     S| hello                            the response goes on behind a literal with this line
     S!: * <number> RECENT               from here on no response may look like this
+    S?: * <number> RECENT               from here on a response like this is passed over
     S: <closed>                         the server ends the connection
-    C2: / S2:                           a second connection of the same person (logged in, with its own state2: line)
+    C2: / S2: / S*2:                    a second connection of the same person (logged in, with its own state2: line)
 
 In C lines <literal text> and <literal+ text> are a literal within the line (the client waits for the + of the first),
 <base64 text> is coded (\\0 in it is NUL), <repeat 9 text> is the text nine times, <octets 00 E4> are just these octets.
 
 In S lines <any> is anything, <number> digits, <string> a quoted string or NIL, <atom> a word, <words A B !C> words in any
-order with A and B among them and without C, <either A|B> one of these; <x=number> keeps what it found as $x for
-later lines, of the client too; $user and $password are there from the beginning; everything else is meant as it stands.
+order with A and B among them and without C, <either A|B> one of these, <anycase TEXT> capital or small, <mailbox NAME>
+a name with or without quotes; <x=number> keeps what it found as $x for later lines, of the client too; $user and
+$password are there from the beginning; everything else is meant as it stands.
 Unasked "* OK", "* CAPABILITY", "* FLAGS" and "* n RECENT" lines that no S line expects are passed over; any other
 unexpected response is a failure.
 """
@@ -43,7 +47,7 @@ from tests.support.daemon import Client, insecure_context
 
 KINDS = {"any": r".*?", "number": r"\d+", "string": r'(?:"(?:[^"\\]|\\.)*"|NIL)', "atom": r"[^\s()\"]+"}
 PASSED_OVER = re.compile(rb"\* (?:OK|CAPABILITY|FLAGS|\d+ RECENT)\b", re.IGNORECASE)
-HEARD = re.compile(r"(<(?:(?:\w+=)?(?:any|number|string|atom)|words [^>]*|either [^>]*)>)")
+HEARD = re.compile(r"(<(?:(?:\w+=)?(?:any|number|string|atom)|(?:words|either|anycase|mailbox) [^>]*)>)")
 SAID = re.compile(r"<(literal\+?|base64|repeat|octets) ([^>]*)>")
 
 
@@ -53,7 +57,7 @@ class Differs(AssertionError):
 
 @dataclass
 class Step:
-    """One thing that is said or expected: connection, who ("C", "C+", "C>", "S", "S*", "S!"), text, line number."""
+    """One thing that is said or expected: connection, who ("C", "C+", "C>", "S", "S*", "S!", "S?"), text, line number."""
 
     connection: int
     who: str
@@ -71,6 +75,7 @@ class Script:
     states: dict[int, str]
     capabilities: list[str]
     steps: list[Step]
+    nothing_else: bool = False
 
 
 def read(path: Path) -> Script:
@@ -79,12 +84,14 @@ def read(path: Path) -> Script:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        if match := re.fullmatch(r"(C\+?|S[*!]?)([1-9]?)([:|>])(?: (.*))?", line):
+        if match := re.fullmatch(r"(C\+?|S[*!?]?)([1-9]?)([:|>])(?: (.*))?", line):
             who, connection, mark, text = match[1], int(match[2] or 1), match[3], match[4] or ""
             if mark == "|":
                 script.steps[-1].more.append(text)
             else:
                 script.steps.append(Step(connection, who if mark == ":" else "C>", text, number))
+        elif line == "given: nothing else":
+            script.nothing_else = True
         elif match := re.fullmatch(r"given: (.+) has (\d+) messages?", line):
             script.given.append((match[1], int(match[2])))
         elif match := re.fullmatch(r"state([1-9]?): (opened|connected|authenticated|selected \S+|examined \S+)", line):
@@ -105,6 +112,15 @@ def sample_message(number: int) -> bytes:
     ).encode()
 
 
+def remove_mailboxes(client: Client) -> None:
+    """Delete every mailbox of the person but the inbox, and every subscription."""
+    for verb, listing in ((b"UNSUBSCRIBE ", 'LSUB "" "*"'), (b"DELETE ", 'LIST "" "*"')):
+        found = [re.search(rb'("(?:[^"\\]|\\.)*"|[^\s"]+)$', line) for line in client.ok(listing)]
+        for name in sorted((match[1] for match in found if match), reverse=True):
+            if name.strip(b'"').upper() != b"INBOX":
+                client.command(verb + name)
+
+
 class Player:
     """Plays a dialogue against a server as one person."""
 
@@ -113,8 +129,10 @@ class Player:
         self.tls, self.timeout = tls, timeout
         self.login_in_the_clear = True
         self.clients: dict[int, Client] = {}
+        self.laid_back: dict[Client, bytes] = {}  # what was read too early
         self.kept: dict[str, str] = {}
         self.never: list[Step] = []
+        self.perhaps: list[Step] = []
 
     def play(self, script: Script) -> bool:
         """Play it; False where the server does not offer what it is about. Raises Differs."""
@@ -139,13 +157,16 @@ class Player:
         return set(b" ".join(client.ok("CAPABILITY")).decode().upper().split())
 
     def prepare(self, setup: Client, script: Script) -> None:
+        if script.nothing_else:
+            remove_mailboxes(setup)
         for mailbox, count in script.given:
             if mailbox.upper() != "INBOX":
                 setup.command(f'CREATE "{mailbox}"')
             for number in range(1, count + 1):
                 message = sample_message(number)
                 setup.begin(f'APPEND "{mailbox}" {{{len(message)}}}')
-                self.continuation(setup, script, 0)
+                if not self.may_go_on(setup, script, 0):
+                    raise Differs(f"{script.path.name}: {mailbox} cannot be filled: {self.laid_back[setup]!r}")
                 setup.send(message + b"\r\n")
                 setup.finish(b"t%d" % setup.number)
         if script.given:
@@ -173,7 +194,9 @@ class Player:
         if number not in self.clients:
             client = self.clients[number] = self.connect()
             state = script.states.get(number, "authenticated")
-            if state not in ("opened", "connected"):
+            if state == "opened":
+                self.laid_back[client] = client.greeting
+            elif state != "connected":
                 self.login(client)
             if state.startswith(("selected", "examined")):
                 client.ok(("SELECT " if state.startswith("selected") else "EXAMINE ") + state.split()[1])
@@ -203,6 +226,8 @@ class Player:
                 self.hear(client, script, [step])
             elif step.who == "S!":
                 self.never.append(step)
+            elif step.who == "S?":
+                self.perhaps.append(step)
             else:
                 raise ValueError(f"{script.path}:{step.line}: C+ and C> follow a C line")
             index = end
@@ -216,7 +241,8 @@ class Player:
             for piece in self.spoken(step):
                 if piece is None:
                     client.send(segment)
-                    self.continuation(client, script, step.line)
+                    if not self.may_go_on(client, script, step.line):
+                        return
                 segment = segment + piece if piece is not None else b""
             if index + 1 == len(steps) or steps[index + 1].who != "C>":
                 segment += b"\r\n"
@@ -251,42 +277,41 @@ class Player:
     def literal(data: bytes, at_once: bool) -> list[bytes | None]:
         return [b"{%d+}\r\n" % len(data), data] if at_once else [b"{%d}\r\n" % len(data), None, data]
 
-    def continuation(self, client: Client, script: Script, line: int) -> None:
+    def may_go_on(self, client: Client, script: Script, line: int) -> bool:
+        """True with the server's +; anything else is laid back for the next S line."""
         response = self.response(client, script, line)
         if not response.startswith(b"+"):
-            raise Differs(f"{script.path.name}:{line}: a continuation was expected, and this came:\n  {response!r}")
+            self.laid_back[client] = response
+        return response.startswith(b"+")
 
     def hear(self, client: Client, script: Script, steps: list[Step]) -> None:
         open_steps = list(steps)
         while open_steps:
             response = self.response(client, script, open_steps[0].line)
             for step in self.never:
-                if self.fits(step, response):
+                if step.connection == steps[0].connection and self.fits(step, response):
                     raise Differs(f"{script.path.name}:{step.line}: this must not come\n  {response.decode(errors='replace')}")
             for step in open_steps:
                 if self.fits(step, response):
                     open_steps.remove(step)
                     break
             else:
-                if response and PASSED_OVER.match(response):
+                perhaps = (step for step in self.perhaps if step.connection == steps[0].connection)
+                if PASSED_OVER.match(response) or any(self.fits(step, response) for step in perhaps):
                     continue
                 expected = "\n  ".join(self.fill("\n  | ".join((step.text, *step.more))) for step in open_steps)
                 came = response.decode("utf-8", "backslashreplace") or "(the end of the connection)"
                 raise Differs(f"{script.path.name}:{open_steps[0].line}: expected\n  {expected}\ncame\n  {came}")
 
     def response(self, client: Client, script: Script, line: int) -> bytes:
-        if script.states.get(self.number_of(client)) == "opened" and client.greeting:
-            greeting, client.greeting = client.greeting, b""
-            return greeting
+        if client in self.laid_back:
+            return self.laid_back.pop(client)
         try:
             return client.response()
         except TimeoutError:
             raise Differs(f"{script.path.name}:{line}: nothing came within {self.timeout:g} s") from None
         except ConnectionError:
             return b""
-
-    def number_of(self, client: Client) -> int:
-        return next((number for number, one in self.clients.items() if one is client), 0)
 
     def fits(self, step: Step, response: bytes) -> bool:
         if step.text == "<closed>":
@@ -307,6 +332,11 @@ class Player:
         verb, _, rest = text.partition(" ")
         if verb == "either":
             return f"(?:{'|'.join(map(re.escape, rest.split('|')))})"
+        if verb == "anycase":
+            return f"(?i:{re.escape(rest)})"
+        if verb == "mailbox":
+            quoted = '"' + rest.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            return f"(?:{re.escape(rest)}|{re.escape(quoted)})"
         if verb == "words":
             looks = ""
             for word in rest.split():

@@ -1,10 +1,11 @@
 """BINARY: parts without their transfer encoding."""
 
-from base64 import b64encode
+from base64 import b64encode, encodebytes
+from dataclasses import replace
 
 import pytest
 
-from tests.support.talk import Talk
+from tests.support.talk import DEFAULT, Talk
 
 
 def part(kind: bytes, encoding: bytes, body: bytes) -> bytes:
@@ -80,3 +81,62 @@ def test_binary_sets_seen_and_peek_does_not() -> None:
     talk = Talk().login().append(MAIL).select()
     assert "FLAGS" not in talk.say("a FETCH 1 (BINARY.PEEK[5] BINARY.SIZE[5])")[0]
     assert talk.say("b FETCH 1 BINARY[5]")[1] == "plain FLAGS (\\Seen \\Recent))"
+
+
+# --- large parts
+
+TEXT = b"Gr\xfc\xdfe =3D\n" * 40_000
+NUL = b"\0\n" + bytes(range(256)) * 2_000
+LARGE = (
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=cut\r\n\r\n"
+    + part(b"text/plain", b"base64", encodebytes(TEXT).replace(b"\n", b"\r\n"))
+    + part(b"text/plain", b"base64", encodebytes(NUL).replace(b"\n", b"\r\n"))
+    + part(b"application/octet-stream", b"base64", encodebytes(TEXT).replace(b"\n", b"\r\n"))
+    + part(b"text/plain", b"x-unheard", b"what?\r\n" * 20_000)
+    + b"--cut--\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def large() -> Talk:
+    first = Talk(settings=replace(DEFAULT, append_limit=10_000_000)).login().append(LARGE, flags="(\\Seen)")
+    talk = OctetTalk(store=first.store, loop=first.loop)
+    talk.say("a LOGIN alice secret")
+    talk.say("b SELECT INBOX")
+    return talk
+
+
+@pytest.mark.parametrize(("path", "octets"), [(1, TEXT.replace(b"\n", b"\r\n")), (2, NUL), (3, TEXT)])
+def test_a_large_part_is_decoded_in_pieces(large: Talk, path: int, octets: bytes) -> None:
+    mark = "~" if b"\0" in octets else ""
+    whole = octets.decode("latin-1")
+    size = len(octets)
+    (answer,) = large.say(f"a FETCH 1 BINARY.SIZE[{path}]")
+    assert answer.startswith(f"* 1 FETCH (BINARY.SIZE[{path}] {size})")
+    (answer,) = large.say(f"b FETCH 1 BINARY[{path}]")
+    assert answer.startswith(f"* 1 FETCH (BINARY[{path}] {mark}{{{size}}}\r\n{whole})\r\n")
+    (answer,) = large.say(f"c FETCH 1 BINARY[{path}]<100001.70000>")
+    assert answer.startswith(f"* 1 FETCH (BINARY[{path}]<100001> {mark}{{70000}}\r\n{whole[100_001:170_001]})\r\n")
+
+
+def test_a_large_part_of_an_unknown_encoding_is_refused(large: Talk) -> None:
+    assert large.say("a FETCH 1 BINARY[4]")[0].startswith("a NO [UNKNOWN-CTE]")
+
+
+def test_a_large_section_is_given_as_it_is(large: Talk) -> None:
+    start = LARGE.index(b"\r\n\r\n", LARGE.index(b"octet-stream")) + 4
+    end = LARGE.index(b"\r\n--cut", start)
+    for answer, octets in (
+        (large.say("a FETCH 1 BODY[3]"), LARGE[start:end]),
+        (large.say("b FETCH 1 BODY[3]<70000.80000>"), LARGE[start + 70_000 : start + 150_000]),
+        (large.say("c FETCH 1 BODY[TEXT]"), LARGE[LARGE.index(b"\r\n\r\n") + 4 :]),
+    ):
+        assert f"{{{len(octets)}}}\r\n{octets.decode('latin-1')})\r\n" in answer[0]
+
+
+def test_an_answer_that_would_fill_the_memory_is_refused() -> None:
+    message = b"X: " + b"x" * 900_000 + b"\r\n\r\nx\r\n"
+    talk = Talk(settings=replace(DEFAULT, append_limit=10_000_000)).login().append(message).select()
+    items = " ".join(f"BODY.PEEK[HEADER.FIELDS (X Y{number})]" for number in range(50))
+    assert talk.say(f"a FETCH 1 ({items})")[-1].startswith("a NO [LIMIT]")
+    assert talk.say("b NOOP") == ["b OK NOOP completed."]

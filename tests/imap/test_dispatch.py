@@ -8,7 +8,7 @@ from imapd.imap import catalogue
 from imapd.imap.command import Command, Done, Running
 from imapd.imap.extension import Extension, Offers
 from imapd.imap.session import Session
-from imapd.mailstore.errors import NoSuchMailbox, OverQuota
+from imapd.mailstore.errors import NoSuchMailbox, OverQuota, Retry
 from imapd.model.errors import BadSyntax, Refused, Unreachable
 from imapd.wire.responses import Status
 from tests.support.talk import Talk
@@ -143,10 +143,17 @@ def test_a_second_login_is_bad_and_the_connection_stays() -> None:
 # --- when it is enough
 
 
-def test_an_unknown_command_before_login_ends_the_connection() -> None:
+def test_a_method_of_http_before_login_ends_the_connection() -> None:
     talk = Talk()
     assert talk.say("GET / HTTP/1.1")[-1] == "* BYE This is an IMAP server."
     assert talk.closed
+
+
+def test_who_tries_a_command_that_is_not_there_may_log_in_still() -> None:
+    talk = Talk()
+    for tag in "abcd":
+        assert talk.say(f"{tag} COMPRESS DEFLATE") == [f"{tag} BAD There is no such command."]
+    assert talk.say("e LOGIN alice secret")[-1].startswith("e OK")
 
 
 def test_what_has_no_tag_ends_the_connection_before_login() -> None:
@@ -155,10 +162,12 @@ def test_what_has_no_tag_ends_the_connection_before_login() -> None:
     assert talk.closed
 
 
-def test_three_bad_commands_before_login_end_the_connection() -> None:
+def test_five_bad_commands_before_login_end_the_connection() -> None:
     talk = Talk()
     talk.say("a SELECT INBOX")
     talk.say("b LOGIN")
+    talk.say("b AUTHENTICATE")
+    talk.say("b")
     assert talk.say("c CLOSE") == ["c BAD Select a mailbox before CLOSE.", "* BYE Too many bad commands."]
     assert talk.closed
 
@@ -251,7 +260,7 @@ def test_what_a_client_sends_without_waiting_is_swallowed_when_it_is_refused() -
 def test_literals_of_a_command_that_may_not_come_are_refused() -> None:
     talk = Talk()
     assert talk.say("a SELECT {5}") == ["a BAD Log in before SELECT."]
-    assert talk.say("b DANCE {5}")[-1] == "* BYE This is an IMAP server."
+    assert talk.say("b DANCE {5}") == ["b BAD There is no such command."]
 
 
 def test_many_literals_have_a_limit_together() -> None:
@@ -286,3 +295,47 @@ def test_a_line_too_long_within_a_command_ends_the_connection() -> None:
     talk.say("a AUTHENTICATE PLAIN")
     assert talk.say("x" * 9000)[0].startswith("* BYE")
     assert talk.closed
+
+
+def test_a_long_word_of_the_client_is_not_repeated_as_a_whole() -> None:
+    (answer,) = Talk().login().select().say("a FETCH 1 " + "X" * 5_000)
+    assert answer.startswith("a BAD FETCH has no item XXX") and len(answer) < 500
+
+
+# --- literals that are not taken
+
+
+def test_a_literal_that_comes_unasked_and_is_refused_before_login_ends_the_connection() -> None:
+    talk = Talk()
+    assert [line.split()[:2] for line in talk.say("a LOGIN {100000000+}")] == [["a", "NO"], ["*", "BYE"]]
+    assert talk.closed
+
+
+def test_a_literal_that_waits_and_is_refused_before_login_does_no_harm() -> None:
+    talk = Talk()
+    assert talk.say("a LOGIN {100000000}")[0].startswith("a NO [LIMIT]")
+    assert talk.say("b LOGIN alice secret")[-1].startswith("b OK")
+
+
+def test_the_number_of_literals_is_bounded_though_they_are_empty() -> None:
+    talk = Talk().login().select()
+    assert talk.send(b"a SEARCH " + b"SUBJECT {0+}\r\n " * 2_000 + b"ALL\r\n")[0].startswith("a NO [LIMIT]")
+    assert talk.say("b NOOP") == ["b OK NOOP completed."]
+
+
+# --- the store cannot tell
+
+
+def test_idle_goes_on_where_the_store_cannot_tell_the_news_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Talk().login().append().select()
+    talk.say("a IDLE")
+
+    def busy(*_: object) -> None:
+        raise Retry
+
+    with monkeypatch.context() as patch:
+        patch.setattr(talk.session.view.mailbox, "snapshot", busy)
+        assert talk.wake() == []
+    Talk(store=talk.store, loop=talk.loop).login().append()
+    assert talk.hear()[0] == "* 2 EXISTS"
+    assert talk.say("DONE") == ["a OK IDLE ended."]

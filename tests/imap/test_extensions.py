@@ -14,6 +14,14 @@ def test_enable_says_what_was_switched_on_now() -> None:
     assert talk.say("b ENABLE IMAP4rev2") == ["* ENABLED", "b OK ENABLE completed."]
 
 
+def test_enable_of_rev2_in_a_mailbox_forgets_what_is_recent() -> None:
+    talk = Talk().login().append().select()
+    assert talk.say("a FETCH 1 FLAGS")[0] == "* 1 FETCH (FLAGS (\\Recent))"
+    talk.enable()
+    assert talk.say("a FETCH 1 FLAGS")[0] == "* 1 FETCH (FLAGS ())"
+    assert talk.append().say("a UID FETCH 2 FLAGS")[0] == "* 2 FETCH (UID 2 FLAGS ())"
+
+
 def test_enable_needs_a_word_and_a_login() -> None:
     assert Talk().say("a ENABLE IMAP4rev2") == ["a BAD Log in before ENABLE."]
     assert Talk().login().say("a ENABLE")[0].startswith("a BAD")

@@ -1,8 +1,9 @@
 """SEARCH and UID SEARCH: every key, charsets, ESEARCH and the saved result."""
 
+import encodings
+
 import pytest
 
-from imapd.imap.commands.search import is_known
 from tests.support.talk import Talk
 
 MAILS = [
@@ -147,8 +148,16 @@ def test_an_unknown_charset_is_refused(talk: Talk, charset: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["US-ASCII", "UTF-8", "iso-8859-15", "GB18030", "ISO-2022-JP", "Big5", "utf-7"])
-def test_charsets_are_known(charset: str) -> None:
-    assert is_known(charset)
+def test_charsets_are_known(talk: Talk, charset: str) -> None:
+    assert talk.say(f"a SEARCH CHARSET {charset} TEXT x")[-1].startswith("a OK")
+
+
+def test_charsets_that_are_not_known_are_not_remembered(talk: Talk) -> None:
+    """Python keeps what it was asked for, for ever."""
+    before = len(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(50):
+        talk.say(f"a SEARCH CHARSET never-heard-of-{number} TEXT x")
+    assert len(encodings._cache) == before  # type: ignore[attr-defined]
 
 
 BAD = [
@@ -289,3 +298,28 @@ def test_selecting_empties_the_saved_result(talk: Talk) -> None:
     talk.say("a SEARCH RETURN (SAVE) ALL")
     talk.select()
     assert found(talk, "$") == ""
+
+
+def test_a_saved_result_may_be_searched_in_for_the_next_saved_result() -> None:
+    """RFC 5182 section 2.1: only the end of the search changes the variable."""
+    talk = Talk().login()
+    for _ in range(5):
+        talk.append()
+    talk.select()
+    talk.say("a SEARCH RETURN (SAVE) 2:4")
+    assert talk.say("b SEARCH RETURN (SAVE ALL) $ NOT 3")[0] == '* ESEARCH (TAG "b") ALL 2,4'
+    assert talk.say("c SEARCH $")[0] == "* SEARCH 2 4"
+
+
+def test_a_search_that_is_bad_leaves_the_saved_result_alone() -> None:
+    talk = Talk().login().append().append().select()
+    talk.say("a SEARCH RETURN (SAVE) 2")
+    assert talk.say("b SEARCH RETURN (SAVE) 9")[0].startswith("b BAD")
+    assert talk.say("c SEARCH $")[0] == "* SEARCH 2"
+
+
+def test_the_number_of_keys_is_bounded() -> None:
+    talk = Talk().login().append().select()
+    assert talk.say("a SEARCH " + "ALL " * 9_999 + "ALL")[0] == "* SEARCH 1"
+    for many in ("ALL " * 10_000 + "ALL", "1 " * 10_000 + "1", "OR ALL " * 10_000 + "ALL", "(ALL) " * 10_000 + "ALL"):
+        assert talk.say("b SEARCH " + many)[0].startswith("b NO [LIMIT]")

@@ -1,7 +1,9 @@
 """The Maildir store among other programs: deliveries, renames and removals behind its back, odd files, odd names."""
 
+import errno
 import gc
 import os
+import shutil
 import stat
 import time
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from imapd.mailstore import maildir
 from imapd.mailstore.diskname import directory_of, name_of
-from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount
+from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, StoreError
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.message import to_disk, to_wire
 from imapd.mailstore.store import Owner
@@ -238,6 +240,70 @@ def test_a_duplicate_of_a_file_is_a_message_of_its_own_and_neither_is_lost(ann, 
     assert ann.texts() == {1: WIRE, 2: b"A: 2\r\n\r\nother\r\n"}
 
 
+def test_a_file_that_a_listing_has_twice_is_one_message(ann, home, monkeypatch):
+    deliver(home, name="9.M1P1.mx")
+    deliver(home, name="8.M1P1.mx")
+    assert list(ann.look()) == [1, 2]
+    before = "9.M1P1.mx:2,"
+    (home / "cur" / before).rename(home / "cur" / "9.M1P1.mx:2,S")
+    listing = maildir.listing
+
+    def seen_twice(directory):
+        monkeypatch.setattr(maildir, "listing", listing if directory.endswith(b"cur") else seen_twice)
+        return listing(directory) + ([before.encode()] if directory.endswith(b"cur") else [])
+
+    monkeypatch.setattr(maildir, "listing", seen_twice)
+    assert list(ann.look()) == [1, 2]
+    assert ann.look() == {1: frozenset(), 2: frozenset({"\\Seen"})}
+
+
+def test_a_message_marked_new_while_new_is_listed_keeps_its_uid(ann, home, monkeypatch):
+    deliver(home, name="9.M1P1.mx")
+    ann.look()
+    ann.loop.advance(10)
+    ann.look()
+    deliver(home, name="8.M1P1.mx")
+    listing = maildir.listing
+
+    def marked(directory):
+        monkeypatch.setattr(maildir, "listing", listing)
+        (home / "cur" / "9.M1P1.mx:2,").rename(home / "new" / "9.M1P1.mx")
+        return listing(directory)
+
+    monkeypatch.setattr(maildir, "listing", marked)
+    ann.look()
+    assert list(ann.look()) == [1, 2]
+
+
+def test_copies_into_the_same_mailbox_come_behind_what_is_taken_in_for_them(ann, home):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    deliver(home)
+    (moved,) = (home / "cur").iterdir()
+    moved.rename(f"{moved}F")
+    placed = mailbox.copy([1], "INBOX")
+    assert placed.uids == (3,)
+    assert list(ann.look()) == [1, 2, 3]
+
+
+def test_an_expunged_file_that_listings_miss_at_first_does_not_come_back(ann, home, monkeypatch):
+    ann.put("INBOX", WIRE, flags=frozenset({"\\Deleted"}))
+    mailbox = ann.open()
+    mailbox.snapshot()
+    (moved,) = (home / "cur").iterdir()
+    moved.rename(f"{moved}X")
+    listing = maildir.listing
+
+    def missed(directory):
+        monkeypatch.setattr(maildir, "listing", missed if directory.endswith(b"new") else listing)
+        return []
+
+    monkeypatch.setattr(maildir, "listing", missed)
+    assert mailbox.expunge(None) == (1,)
+    assert files(home) == {"new": [], "cur": [], "tmp": []}
+
+
 def test_an_expunged_file_that_was_renamed_meanwhile_does_not_come_back(ann, home, monkeypatch):
     ann.put(flags=frozenset({"\\Deleted"}))
     mailbox = ann.open()
@@ -354,6 +420,33 @@ def test_a_large_message_streams_with_its_header_read_alone(ann):
 # Accounts
 
 
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EOPNOTSUPP])
+def test_what_is_not_in_memory_is_read_in_a_disk_thread(ann, monkeypatch, code):
+    texts = [WIRE, b"a: b\r\n\r\n" + b"line\r\n" * 100_000]
+    ann.put("INBOX", *texts)
+    ann.look()
+    ann.loop.offloaded.clear()
+    assert list(ann.texts().values()) == texts
+    assert os.pread not in ann.loop.offloaded
+
+    def refused(*_):
+        raise OSError(code, "not now")
+
+    monkeypatch.setattr(os, "preadv", refused)
+    assert list(ann.texts().values()) == texts
+    assert (os.pread in ann.loop.offloaded) == (code == errno.EAGAIN)
+
+
+def test_a_file_whose_name_has_no_room_for_flags_gets_another_one(ann, home, caplog):
+    deliver(home, name="9.M1P1." + "x" * 248)
+    deliver(home, name="8.M1P1." + "y" * 245, place="cur")
+    assert list(ann.look()) == [1, 2]
+    ann.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen", "\\Flagged", "\\Answered"}))
+    assert files(home)["new"] == [] and all(name.endswith(":2,FRS") for name in files(home)["cur"])
+    assert list(ann.look()) == [1, 2] and len(ann.texts()) == 2
+    assert "put off" not in caplog.text
+
+
 def test_an_mbox_or_a_relative_home_is_refused(tmp_path):
     store = LocalStore(PlainLoop())
     mbox = tmp_path / "mbox"
@@ -391,6 +484,58 @@ def test_handles_are_closed_with_the_last_session(home):
     mailbox.close()
     assert not worker.store._cores
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_links_in_place_of_a_maildirs_own_files_are_not_followed(home, tmp_path):
+    worker = Worker(home)
+    worker.put()
+    worker.store.close()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "old").write_text("old")
+    os.utime(outside / "old", (1, 1))
+    (home / "imapd-index.sqlite-wal").symlink_to(outside / "wal")
+    (home / "imapd-index.sqlite-shm").symlink_to(outside / "shm")
+    assert len(Worker(home).texts()) == 1
+    for path in (home / "tmp").iterdir():
+        path.unlink()
+    (home / "tmp").rmdir()
+    (home / "tmp").symlink_to(outside)
+    with pytest.raises(StoreError):
+        Worker(home).put()
+    assert os.listdir(outside) == ["old"]
+    (tmp_path / "link").symlink_to(home)
+    with pytest.raises(NoSuchAccount):
+        Worker(tmp_path / "link")
+
+
+def test_a_fifo_for_the_mark_of_a_folder_holds_nobody_up(ann, home):
+    (home / ".B").mkdir()
+    os.mkfifo(home / ".B" / "maildirfolder")
+    ann.ann.create("B")
+    assert ann.ann.status("B").messages == 0
+
+
+def test_a_tmp_that_others_removed_is_made_again(ann, home):
+    (home / "tmp").rmdir()
+    ann.put()
+    assert len(ann.look()) == 1
+
+
+def test_an_account_that_is_removed_is_gone_for_who_has_it_open_and_can_begin_anew(ann, home):
+    ann.put()
+    mailbox = ann.open()
+    mailbox.snapshot()
+    shutil.rmtree(home)
+    with pytest.raises(Gone):
+        mailbox.snapshot()
+    with pytest.raises(Gone):
+        ann.ann.status("INBOX")
+    assert not home.exists()
+    again = ann.store.open_account(Owner("id-ann", "ann", str(home)))
+    assert again.status("INBOX").messages == 0
+    with pytest.raises(Gone):
+        mailbox.snapshot()
 
 
 def test_old_files_in_tmp_and_deleted_folders_are_swept(ann, home):

@@ -1,6 +1,7 @@
 """Crashes and failures of the disk at every step of every write: afterwards all is as before, or as it should be."""
 
 import errno
+import gc
 import os
 import sqlite3
 
@@ -198,3 +199,119 @@ def test_a_mailbox_deleted_halfway_by_a_crash_can_be_created_again(tmp_path, mon
     again.ann.create("A/B")
     assert again.ann.status("A/B").messages == 0
     assert again.ann.status("A/B").uidvalidity > uidvalidity
+
+
+def refusing(monkeypatch, call, wrong, code=errno.EACCES):
+    """Make an os function fail for some arguments, until `undo`."""
+    true = getattr(os, call)
+
+    def refuses(*arguments, **named):
+        if wrong(*arguments):
+            raise OSError(code, "refused", arguments[0])
+        return true(*arguments, **named)
+
+    monkeypatch.setattr(os, call, refuses)
+
+
+def test_a_folder_that_cannot_be_renamed_keeps_its_name_and_its_uids(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    before, uidvalidity = state(worker), worker.ann.status("A").uidvalidity
+    refusing(monkeypatch, "rename", lambda source, target: target.endswith(b".Z"))
+    with pytest.raises(StoreError):
+        worker.ann.rename("A", "Z")
+    assert state(worker) == before and worker.ann.status("A").uidvalidity == uidvalidity
+    worker.put("A/B")
+    monkeypatch.undo()
+    worker.ann.rename("A", "Z")
+    assert worker.ann.status("Z").uidvalidity == uidvalidity
+
+
+def test_a_folder_whose_rename_a_crash_left_to_do_and_the_disk_refuses_keeps_its_uids(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    uidvalidity = worker.ann.status("A/B").uidvalidity
+    faults = Faults(monkeypatch, Crash)
+    faults.arm(1)
+    with pytest.raises(Crash):
+        worker.ann.rename("A", "Z")
+    worker.crash()
+    monkeypatch.undo()
+    refusing(monkeypatch, "rename", lambda source, target: b"/.Z" in target)
+    again = Worker(tmp_path / "ann")
+    again.ann.mailboxes()
+    with pytest.raises(StoreError):
+        again.put("INBOX")  # nothing is acknowledged that is not in its place
+    with pytest.raises(StoreError):
+        again.ann.status("Z/B")
+    monkeypatch.undo()
+    assert again.ann.status("Z/B").uidvalidity == uidvalidity
+    assert len(again.look()) == 2
+
+
+def test_a_mailbox_is_not_deleted_with_messages_that_were_moved_out_of_it(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    worker.ann.create("C")
+    refusing(monkeypatch, "rename", lambda source, target: b"/.C/cur/" in target, errno.ENOSPC)
+    worker.open("A/B").move([1], "C")
+    for deed in (lambda: worker.ann.delete("A/B"), lambda: worker.ann.rename("A", "Z")):
+        with pytest.raises(StoreError):
+            deed()
+    monkeypatch.undo()
+    assert list(worker.texts("C").values()) == [WIRE]
+    worker.ann.delete("A/B")
+    assert list(worker.texts("C").values()) == [WIRE]
+
+
+def test_small_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
+    worker.ann.subscribe("A/B")
+    worker.ann.create("D")
+    monkeypatch.undo()
+    assert [entry.name for entry in worker.ann.mailboxes() if entry.subscribed] == ["A/B"]
+    assert int((tmp_path / "ann" / "imapd-uidvalidity").read_text()) == worker.ann.status("D").uidvalidity
+
+
+LOOKS = {
+    "log in": lambda worker: Worker(worker.home),
+    "look": lambda worker: worker.look(),
+    "look only": lambda worker: worker.look(read_only=True),
+    "status": lambda worker: worker.ann.status("A/B"),
+    "list": lambda worker: worker.ann.mailboxes(),
+    "read": lambda worker: worker.texts(),
+    "describe": lambda worker: list(worker.open().descriptions([1, 2])),
+    "append": lambda worker: worker.put("A/B"),
+    "copy": DEEDS["copy"],
+}
+
+
+@pytest.mark.parametrize("deed", LOOKS)
+def test_a_disk_that_cannot_be_read_gives_an_error_of_the_store_and_leaks_nothing(tmp_path, monkeypatch, deed):
+    monkeypatch.setattr(Faults, "CALLS", ("open", "lstat", "stat", "fstat", "read", "pread", "listdir", "scandir"))
+    faults = Faults(monkeypatch, lambda: OSError(errno.EMFILE, "refused"), sticky=False)
+    worker = prepare(tmp_path / "ann")
+    before = state(worker)
+    for step in range(1, 200):
+        deliver(worker.home)
+        opened = None
+        faults.arm(step)
+        try:
+            opened = LOOKS[deed](worker)
+        except StoreError:
+            pass
+        hit = faults.calls >= step
+        faults.disarm()
+        if isinstance(opened, Worker):
+            opened.store.close()
+        if not hit:
+            break
+    assert step > 2
+    after = state(worker)
+    for name, rows in before.items():
+        assert rows.items() <= after[name].items()
+    faults.arm(1_000_000)
+    worker.store.close()
+    gc.collect()
+    open_ones = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    left = [os.readlink(path) for path in open_ones if os.path.lexists(path)]
+    assert [path for path in left if str(tmp_path) in path] == []

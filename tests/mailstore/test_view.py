@@ -461,3 +461,37 @@ def test_views_share_the_columns_of_the_snapshot():
     mailbox.show(range(1, 1_011), modseq=2)
     view.sync(True)
     assert view.uids is mailbox.now.uids
+
+
+# What FETCH tells
+
+
+def test_flags_that_were_fetched_and_changed_back_are_told(view, other):
+    other.change_flags([2], ADD, FLAGGED)
+    view.refresh()
+    assert view.flags(2) == FLAGGED | {"\\Recent"}  # and FETCH told them
+    other.change_flags([2], REMOVE, FLAGGED)
+    assert view.sync(False).reflagged == ((2, 2),)
+
+
+def test_flags_that_were_fetched_are_not_told_again(view, other):
+    other.change_flags([2, 3], ADD, FLAGGED)
+    view.refresh()
+    view.flags(2)
+    assert view.sync(False).reflagged == ((3, 3),)
+
+
+def test_a_sync_of_many_changes_breathes(house, other):
+    house.put("INBOX", *[MAIL] * 5_000)
+    breaths = []
+    view = View(house.ann.open("INBOX"), read_only=False, breathe=lambda: breaths.append(1))
+    other.change_flags(range(1, 5_006), ADD, FLAGGED)
+    assert len(view.sync(False).reflagged) == 5_005
+    assert len(breaths) >= 9
+
+
+def test_a_long_set_is_resolved_with_breaths(house):
+    breaths = []
+    view = View(house.ann.open("INBOX"), read_only=False, breathe=lambda: breaths.append(1))
+    assert len(view.resolve(seqs(b"1,3,5," * 10_000 + b"1"), by_uid=False)) == 3
+    assert len(breaths) >= 10

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imapd.model.sets import LARGEST, STAR, RangeSet, SequenceSet
+from imapd.model.sets import LARGEST, MOST_ITEMS, STAR, RangeSet, SequenceSet
 
 numbers = st.frozensets(st.integers(1, 60))
 intervals = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)))
@@ -117,3 +117,17 @@ def test_slices_are_the_rows_whose_values_are_in_the_set(members, values):
 def test_what_a_range_set_writes_is_read_again(members):
     ranges = RangeSet.of(members)
     assert SequenceSet.parse(bytes(ranges)).resolve(1) == ranges
+
+
+def test_a_set_has_a_bound() -> None:
+    assert len(SequenceSet.parse(b"1," * (MOST_ITEMS - 1) + b"1").pairs) == MOST_ITEMS
+    with pytest.raises(ValueError):
+        SequenceSet.parse(b"1," * MOST_ITEMS + b"1")
+
+
+def test_a_long_set_is_read_and_resolved_with_breaths_between() -> None:
+    breaths: list[int] = []
+    read = SequenceSet.parse(b"1,3,5," * 10_000 + b"7", lambda: breaths.append(1))
+    once = len(breaths)
+    read.resolve(9, lambda: breaths.append(1))
+    assert once >= 10 and len(breaths) >= 3 * once

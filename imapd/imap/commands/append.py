@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from imapd.imap.command import LITERAL_LIMIT, LOGGED_IN, Command, Done, Running
+from imapd.imap.commands.names import read_name
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
 from imapd.mailstore.errors import NoSuchMailbox
@@ -80,7 +81,7 @@ class Append(Command):
             if offer.binary or offer.size > LITERAL_LIMIT:
                 raise BadSyntax("That is no name of a mailbox.")
             return None
-        name = scan.mailbox()
+        name = read_name(scan)
         _check_size(session, offer.size)
         _check_number(session, offer)
         if not session.account.exists(name):
@@ -90,7 +91,7 @@ class Append(Command):
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = scan.mailbox()
+        mailbox = read_name(scan)
         messages = [_message(scan)]
         while not scan.at_end():
             messages.append(_message(scan))

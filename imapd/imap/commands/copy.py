@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import MAILBOX_OPEN, Command, Done, Running
+from imapd.imap.commands.names import read_name
 from imapd.imap.extension import Extension
 from imapd.mailstore.store import Placed
 from imapd.model.errors import Refused
@@ -40,7 +41,7 @@ class Transfer(Command):
         scan.sp()
         numbers = scan.sequence_set()
         scan.sp()
-        target = scan.mailbox()
+        target = read_name(scan)
         scan.end()
         return cls(numbers, target)
 

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import MAILBOX_OPEN, Command, Done, Response, Running
-from imapd.imap.commands.fetchitems import BASE_ITEMS, Flags, Uid
+from imapd.imap.commands.fetchitems import BASE_ITEMS, Flags, Held, Uid
 from imapd.imap.extension import Extension, FetchItem, Need, Record
 from imapd.mailstore.errors import Expunged, NoSpace, ReadOnly, Retry
 from imapd.model.errors import BadSyntax, Refused
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 PIECE = 512
 """Messages taken at a time: one write for \\Seen, one query for descriptions."""
+
+HELD = 32 * 1024 * 1024
+"""Octets that may stand in memory for the answer about one message: one enormous header passes, many do not."""
 
 SEEN = "\\Seen"
 SEEN_BIT = 1 << SYSTEM_FLAGS.index(SEEN)
@@ -108,15 +111,27 @@ class Fetch(Command):
                 missing += 1
                 continue
             try:
+                items = self._rendered(record, uid in newly_seen)
+                record.parsed = None
                 # Streamed items are read while this is being sent, so the message is closed only afterwards.
-                yield FetchResponse(sequence, self._rendered(record, uid in newly_seen))
+                yield FetchResponse(sequence, items)
             finally:
                 if record.message is not None:
                     record.message.close()
         return missing
 
     def _rendered(self, record: Record, newly_seen: bool) -> list[bytes | Streamed]:
-        items = [rendered for item in self.items if (rendered := item.render(record)) is not None]
+        items: list[bytes | Streamed] = []
+        held = 0
+        for item in self.items:
+            rendered = item.render(record)
+            if rendered is None:
+                continue
+            items.append(rendered)
+            held += len(rendered) if isinstance(rendered, bytes) else rendered.size * isinstance(rendered, Held)
+            if held > HELD:
+                raise Refused("That is too much of one message at a time.", code="LIMIT")
+            record.session.loop.breathe()
         if newly_seen and not any(isinstance(item, Flags) for item in self.items):
             items.append(Flags().render(record))
         return items

@@ -5,7 +5,9 @@ descriptions are bytes; what comes out of a message is streamed, in pieces that 
 
 1. BODY[] goes from the disk to the client piece by piece; a part of it too.
 2. A header needs only the header to be read.
-3. For any other section the message is read and parsed once, for all items of the command together (Record.parts).
+3. For any other section the message is read and parsed once, for all items of the command together (Record.parts), and
+   let go before the answer is sent: a client that reads slowly shall not hold a large message in memory. What is large
+   is read from the disk once more.
 4. A section that does not exist is NIL; what begins beyond the end of a section is "" (RFC 3501 section 6.4.5).
 5. A section that has octets is a literal always: some clients take a quoted string here for a flaw.
 """
@@ -18,16 +20,17 @@ from typing import TYPE_CHECKING, Self
 
 from imapd.imap.extension import FetchItem, Need, Record
 from imapd.mime import header, parts
+from imapd.mime.pieces import slices
 from imapd.wire import writer
 from imapd.wire.responses import Streamed
-from imapd.wire.scanner import SectionSpec
+from imapd.wire.section import SectionSpec
 
 if TYPE_CHECKING:
     from imapd.imap.session import Session
     from imapd.wire.scanner import Scanner
 
-PIECE = 64 * 1024
-"""Octets of a section given to the connection at a time."""
+IN_MEMORY = 64 * 1024
+"""Octets of a section that are kept while they are sent."""
 
 Partial = tuple[int, int] | None
 
@@ -127,22 +130,35 @@ class Section(Body):
         assert record.message is not None
         if self.section == SectionSpec():
             return streamed(self.label, record.message.size, record.message.chunks(), self.partial)
-        octets = self._octets(record)
-        if octets is None:
-            return self.label + b" NIL"
-        return from_memory(self.label, octets, self.partial)
+        text = self.section.text
+        if text is not None and text.startswith("HEADER."):
+            whole = self._octets(record, "HEADER")
+            chosen = (
+                None if whole is None else header.select(whole, self.section.fields, others=text == "HEADER.FIELDS.NOT")
+            )
+            return from_memory(self.label, chosen, self.partial)
+        place = None if self._is_top_header(text) else self._place(record, text)
+        if place is None or place[1] <= IN_MEMORY:
+            return from_memory(self.label, self._octets(record, text), self.partial)
+        chunks = cut(record.message.chunks(), *place)
+        return streamed(self.label, place[1], chunks, self.partial)
 
-    def _octets(self, record: Record) -> memoryview | None:
-        """The section, without a copy of it where it is not a choice of header fields."""
+    def _is_top_header(self, text: str | None) -> bool:
+        return text == "HEADER" and not self.section.parts
+
+    def _place(self, record: Record, text: str | None) -> tuple[int, int] | None:
+        content, root = record.parts()
+        return parts.find(root, content, self.section.parts, text)
+
+    def _octets(self, record: Record, text: str | None) -> bytes | None:
         assert record.message is not None
-        section = self.section
-        if section.text is not None and section.text.startswith("HEADER"):
-            top = memoryview(record.message.header()) if not section.parts else _found(record, section.parts, "HEADER")
-            return top if section.text == "HEADER" or top is None else self._fields(bytes(top))
-        return _found(record, section.parts, section.text)
-
-    def _fields(self, whole: bytes) -> memoryview:
-        return memoryview(header.select(whole, self.section.fields, others=self.section.text == "HEADER.FIELDS.NOT"))
+        if self._is_top_header(text):
+            return record.message.header()
+        place = self._place(record, text)
+        if place is None:
+            return None
+        content, _ = record.parts()
+        return content[place[0] : place[0] + place[1]]
 
 
 class BodyPeek(Section):
@@ -190,29 +206,34 @@ def origin(partial: Partial) -> bytes:
     return b"" if partial is None else b"<%d>" % partial[0]
 
 
-def from_memory(label: bytes, octets: memoryview, partial: Partial = None, binary: bool = False) -> bytes | Streamed:
-    """The item with these octets, or the part of them that was asked for."""
+class Held(Streamed):
+    """Octets that stand in memory until they are sent."""
+
+    __slots__ = ()
+
+
+def from_memory(label: bytes, octets: bytes | None, partial: Partial = None, binary: bool = False) -> bytes | Streamed:
+    """The item with these octets, or the part of them that was asked for; NIL where there are none to be had."""
+    if octets is None:
+        return label + b" NIL"
     if partial is not None:
         octets = octets[partial[0] : partial[0] + partial[1]]
     if not octets:
         return label + b' ""'
-    return Streamed(label, len(octets), _pieces(octets), binary)
+    return Held(label, len(octets), slices(octets), binary)
 
 
-def streamed(label: bytes, size: int, chunks: Iterable[bytes], partial: Partial) -> bytes | Streamed:
+def streamed(
+    label: bytes, size: int, chunks: Iterable[bytes], partial: Partial, binary: bool = False
+) -> bytes | Streamed:
     """The item with octets that come in chunks, or the part of them that was asked for."""
     start, length = (0, size) if partial is None else (partial[0], min(partial[1], size - partial[0]))
     if length <= 0:
         return label + b' ""'
-    return Streamed(label, length, chunks if length == size else _cut(chunks, start, length))
+    return Streamed(label, length, chunks if length == size else cut(chunks, start, length), binary)
 
 
-def _pieces(octets: memoryview) -> Iterator[bytes]:
-    for start in range(0, len(octets), PIECE):
-        yield bytes(octets[start : start + PIECE])
-
-
-def _cut(chunks: Iterable[bytes], start: int, length: int) -> Iterator[bytes]:
+def cut(chunks: Iterable[bytes], start: int, length: int) -> Iterator[bytes]:
     """So many octets of the chunks, from a place on."""
     for chunk in chunks:
         if start >= len(chunk):
@@ -224,15 +245,6 @@ def _cut(chunks: Iterable[bytes], start: int, length: int) -> Iterator[bytes]:
         yield piece
         if not length:
             return
-
-
-def _found(record: Record, path: tuple[int, ...], text: str | None) -> memoryview | None:
-    content, root = record.parts()
-    place = parts.find(root, content, path, text)
-    if place is None:
-        return None
-    offset, length = place
-    return memoryview(content)[offset : offset + length]
 
 
 BASE_ITEMS: tuple[type[FetchItem], ...] = (

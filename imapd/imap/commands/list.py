@@ -30,9 +30,13 @@ from imapd.wire.writer import paren, quoted
 
 if TYPE_CHECKING:
     from imapd.imap.session import Session
+    from imapd.model.loop import Loop
     from imapd.wire.scanner import Scanner
 
 Option = TypeVar("Option", bound=Entry)
+
+PATTERNS = 100
+"""Patterns of one LIST: each is tried at each name."""
 
 
 @dataclass(slots=True)
@@ -82,12 +86,12 @@ class List(Command):
             yield ListResponse(("\\Noselect",), DELIMITER, "", kind=self.kind)
             return Done()
         tree = Tree(session.account)
-        for entry, chosen, has_matches_below in self._found(tree):
+        for entry, chosen, has_matches_below in self._found(tree, session.loop):
             yield from self._answer(session, tree, entry, chosen, has_matches_below)
             session.loop.breathe()
         return Done()
 
-    def _found(self, tree: Tree) -> Iterator[tuple[MailboxEntry, bool, bool]]:
+    def _found(self, tree: Tree, loop: Loop) -> Iterator[tuple[MailboxEntry, bool, bool]]:
         """The names to list: with whether the options choose them, and whether they choose something below them."""
         query = self.query
         patterns = [Pattern(query.reference, pattern) for pattern in query.patterns if pattern]
@@ -96,6 +100,7 @@ class List(Command):
         above_hidden: set[str] = set()  # the same, where what is below does not itself match a pattern
         matching: list[MailboxEntry] = []
         for entry in tree.entries():
+            loop.breathe()
             matches = any(pattern.matches(entry.name) for pattern in patterns)
             if query.recursive and query.chooses(entry):
                 above.update(tree.ancestors(entry.name))
@@ -181,14 +186,14 @@ class Lsub(Command):
             yield ListResponse(("\\Noselect",), DELIMITER, "", kind=b"LSUB")
             return Done()
         tree = Tree(session.account)
-        for entry in self._found(tree):
+        for entry in self._found(tree, session.loop):
             attributes = [] if entry.selectable else ["\\Noselect"]
             attributes.append("\\HasChildren" if tree.has_children(entry.name) else "\\HasNoChildren")
             yield ListResponse((*attributes, *entry.special_use), DELIMITER, entry.name, kind=b"LSUB")
             session.loop.breathe()
         return Done()
 
-    def _found(self, tree: Tree) -> Iterator[MailboxEntry]:
+    def _found(self, tree: Tree, loop: Loop) -> Iterator[MailboxEntry]:
         pattern = Pattern(self.reference, self.pattern)
         # With "%" at its end a name that is not subscribed stands for those below it, and \\Noselect says so,
         # whatever it is itself.
@@ -197,7 +202,9 @@ class Lsub(Command):
         if self.pattern.endswith("%"):
             for entry in subscribed:
                 stands_for_children.update(pattern.matches_parent_of(entry.name))
+                loop.breathe()
         for entry in tree.entries():
+            loop.breathe()
             if entry.subscribed and pattern.matches(entry.name):
                 yield entry
             elif entry.name in stands_for_children:
@@ -215,7 +222,7 @@ def _read_query(scan: Scanner, session: Session) -> ListQuery:
     scan.sp()
     if scan.peek() == b"(":
         query.extended = True
-        query.patterns = scan.parenthesized(scan.list_mailbox)
+        query.patterns = scan.parenthesized(scan.list_mailbox, PATTERNS)
     else:
         query.patterns = [scan.list_mailbox()]
     if scan.accept(b" ") and not scan.at_end():

@@ -1,7 +1,6 @@
 """CREATE, DELETE, RENAME, SUBSCRIBE and UNSUBSCRIBE: the tree of mailboxes (RFC 9051 sections 6.3.4 to 6.3.8).
 
-A single "/" at the end of a name only says that children will follow, and is taken off: clients write it with every
-one of these commands. Parents that are missing are made as names that cannot be selected. A name may be subscribed
+Parents that are missing are made as names that cannot be selected. A name may be subscribed
 whether it exists or not: clients keep such lists for years.
 """
 
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from imapd.imap.command import LOGGED_IN, Command, Done, Running
+from imapd.imap.commands.names import SentName, read_name, read_sent_name
 from imapd.imap.extension import Extension, Modifier
 from imapd.model.errors import BadSyntax, Refused
-from imapd.model.names import DELIMITER, INBOX, BadName, check_new, is_below
+from imapd.model.names import INBOX, BadName, check_new, is_below
 from imapd.wire.responses import Status
 
 if TYPE_CHECKING:
@@ -38,23 +38,23 @@ class Create(Command):
     name = "CREATE"
     states = LOGGED_IN
 
-    mailbox: str
+    mailbox: SentName
     parameters: tuple[CreateParameter, ...] = ()
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = _read_name(scan)
+        mailbox = read_sent_name(scan, session)
         more = scan.accept(b" ") and not scan.at_end()
         parameters = tuple(scan.parenthesized(lambda: _read_parameter(scan, session))) if more else ()
         scan.end()
         return cls(mailbox, parameters)
 
     def run(self, session: Session) -> Running:
-        check_name(self.mailbox)
+        check_name(self.mailbox.stored)
         uses = tuple(use for parameter in self.parameters for use in parameter.special_uses(session))
-        session.account.create(self.mailbox, uses)
-        yield from ()
+        session.account.create(self.mailbox.stored, uses)
+        yield from self.mailbox.told(session)
         return Done()
 
 
@@ -65,22 +65,24 @@ class Delete(Command):
     name = "DELETE"
     states = LOGGED_IN
 
-    mailbox: str
+    mailbox: SentName
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = _read_name(scan)
+        mailbox = read_sent_name(scan, session)
         scan.end()
         return cls(mailbox)
 
     def run(self, session: Session) -> Running:
-        if self.mailbox == INBOX:
+        name = self.mailbox.stored
+        if name == INBOX:
             raise Refused("INBOX cannot be deleted.", code="CANNOT")
-        session.account.delete(self.mailbox)
+        session.account.delete(name)
+        yield from self.mailbox.told(session, "\\NonExistent")
         # RFC 2180 section 3 lets a server choose what becomes of those who have the mailbox open. Whoever deletes
         # it himself is told that it is closed, rather than that everything he asks of it afterwards fails.
-        if session.has_view and session.view.mailbox.name == self.mailbox:
+        if session.has_view and session.view.mailbox.name == name:
             session.unselect()
             yield Status("OK", "The selected mailbox was deleted.", code="CLOSED")
         return Done()
@@ -93,25 +95,28 @@ class Rename(Command):
     name = "RENAME"
     states = LOGGED_IN
 
-    old: str
-    new: str
+    old: SentName
+    new: SentName
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        old = _read_name(scan)
+        old = read_sent_name(scan, session)
         scan.sp()
-        new = _read_name(scan)
+        new = read_sent_name(scan, session)
         scan.end()
         return cls(old, new)
 
     def run(self, session: Session) -> Running:
-        check_name(self.new)
+        old, new = self.old.stored, self.new.stored
+        check_name(new)
         # Of INBOX only the messages move, so they may go below it.
-        if is_below(self.new, self.old) and self.old != INBOX:
+        if is_below(new, old) and old != INBOX:
             raise Refused("A mailbox cannot be moved below itself.", code="CANNOT")
-        session.account.rename(self.old, self.new)
-        yield from ()
+        session.account.rename(old, new)
+        if self.old.spelling(session) or self.new.spelling(session):
+            # One response for both names: how the old one was written, and how the new one is stored.
+            yield from SentName(new, self.old.sent).told(session)
         return Done()
 
 
@@ -127,7 +132,7 @@ class Subscribe(Command):
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = _read_name(scan)
+        mailbox = read_name(scan)
         scan.end()
         return cls(mailbox)
 
@@ -151,7 +156,7 @@ class Unsubscribe(Command):
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = _read_name(scan)
+        mailbox = read_name(scan)
         scan.end()
         return cls(mailbox)
 
@@ -167,12 +172,6 @@ def check_name(name: str) -> None:
         check_new(name)
     except BadName as bad:
         raise Refused(f"{bad}.", code="CANNOT") from None
-
-
-def _read_name(scan: Scanner) -> str:
-    """A mailbox name, less one delimiter at its end (RFC 9051 section 6.3.4)."""
-    name = scan.mailbox()
-    return name.removesuffix(DELIMITER) if name != DELIMITER else name
 
 
 def _read_parameter(scan: Scanner, session: Session) -> CreateParameter:

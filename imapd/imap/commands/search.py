@@ -4,7 +4,7 @@
 
 1. The keys and the RETURN options are tables. The tree of keys goes to mailstore/search, which does all the finding.
 2. Without RETURN a client of IMAP4rev1 gets SEARCH, one of IMAP4rev2 ESEARCH with ALL.
-3. Text is UTF-8 unless CHARSET says otherwise; any charset that Python decodes will do. One that it does not know is
+3. Text is UTF-8 unless CHARSET says otherwise; any charset that mail is read in will do. One that is not known is
    refused when the command runs, not when it is read: RFC 5182 section 2.1 has "$" emptied by such a refusal.
 4. A message that somebody expunged and the client has not been told of is not found (RFC 2180 section 4.3).
 """
@@ -19,6 +19,7 @@ from imapd.imap.command import MAILBOX_OPEN, Command, Done, Running
 from imapd.imap.commands.searchkeys import BASE_KEYS
 from imapd.imap.extension import Extension, SearchReturn
 from imapd.mailstore.search import search
+from imapd.mime.text import codec_of
 from imapd.model.criteria import And, Criterion, Sequence
 from imapd.model.errors import BadSyntax, Refused
 from imapd.model.sets import RangeSet
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 # Of the charsets that Python knows, a few that clients use; any other is taken as well.
 CHARSETS = ("US-ASCII", "UTF-8", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252", "KOI8-R", "ISO-2022-JP", "GB18030")
 
-# Python's decoders that are no charsets of mail.
-NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
+KEYS = 10_000
+"""Keys of one search: each is asked of each message."""
 
 _SET_BEGINS = tuple(b"%c" % octet for octet in b"0123456789*$")
 
@@ -44,6 +45,7 @@ class Reader:
     scan: Scanner
     session: Session
     charset: str | None = None
+    keys: int = 0
 
     def key(self) -> Criterion:
         """search-key = key-name [arguments] / sequence-set / "(" search-key *(SP search-key) ")"."""
@@ -51,11 +53,12 @@ class Reader:
         if word:
             return self.named(word)
         if self.scan.peek() == b"(":
-            keys = self.scan.parenthesized(self.key)
+            keys = self.scan.parenthesized(self.key, KEYS)
             if not keys:
                 raise BadSyntax("Parentheses hold at least one search key")
             return And(tuple(keys))
         if self.scan.peek() in _SET_BEGINS:
+            self._count()
             return Sequence(self.scan.sequence_set())
         raise BadSyntax("Expected a search key")
 
@@ -76,20 +79,27 @@ class Reader:
 
     def named(self, word: str) -> Criterion:
         """The key of that name."""
+        self._count()
         key = self.session.offers.search_keys.get(word)
         if key is None:
             raise BadSyntax(f"SEARCH has no key {word}")
         return key.read(self)
+
+    def _count(self) -> None:
+        self.keys += 1
+        if self.keys > KEYS:
+            raise Refused(f"A search may have {KEYS} keys.", code="LIMIT")
 
     def text(self) -> str:
         """astring, in the charset of the command."""
         octets = self.scan.astring()
         if self.charset is None or is_lenient(self.charset):
             return _lenient(octets)
-        if not is_known(self.charset):
+        codec = codec_of(self.charset.encode())
+        if codec is None:
             return ""  # the command will be refused
         try:
-            return octets.decode(self.charset)
+            return octets.decode(codec)
         except UnicodeError:
             raise BadSyntax(f"The text is not {self.charset}") from None
 
@@ -131,22 +141,34 @@ class Search(Command):
         return cls(wanted, returns, reader.charset)
 
     def run(self, session: Session) -> Running:
-        if any(option.saves for option in self.returns):
-            session.view.saved = RangeSet()  # what it stays if the search fails
-        if self.charset is not None and not is_known(self.charset):
-            raise Refused("That charset is not known here.", code=f"BADCHARSET ({' '.join(CHARSETS)})")
-        found = search(self.wanted, session.view, session.loop)
+        found = self._found(session)
         numbers = [uid if self.by_uid else sequence for sequence, uid in found]
         if not self.returns:
             yield SearchResponse(numbers)
             return Done()
         self._save(session, [uid for _, uid in found])
-        items = [(option.name, option.render(numbers)) for option in self.returns]
+        items: list[tuple[str, bytes | None]] = []
+        for option in self.returns:
+            session.loop.breathe()
+            items.append((option.name, option.render(numbers)))
         # RFC 5182 section 2.1: SAVE alone has no answer.
         if any(not option.saves for option in self.returns):
             told = [(name, value) for name, value in items if value is not None]
             yield ESearch(session.tag, self.by_uid, told)
         return Done()
+
+    def _found(self, session: Session) -> list[tuple[int, int]]:
+        """What fits; where it cannot be told, "$" is emptied, if it was to be set (RFC 5182 section 2.1)."""
+        try:
+            if self.charset is not None and not is_lenient(self.charset) and codec_of(self.charset.encode()) is None:
+                raise Refused("That charset is not known here.", code=f"BADCHARSET ({' '.join(CHARSETS)})")
+            return search(self.wanted, session.view, session.loop)
+        except BadSyntax:
+            raise  # what is BAD changes nothing
+        except Exception:
+            if any(option.saves for option in self.returns):
+                session.view.saved = RangeSet()
+            raise
 
     def _save(self, session: Session, uids: list[int]) -> None:
         """Keep the result for "$" if that was asked for (RFC 5182 section 2.4)."""
@@ -168,17 +190,6 @@ class UidSearch(Search):
 def is_lenient(charset: str) -> bool:
     """Whether it is one of the charsets whose text is read as the UTF-8 that clients send whatever they announce."""
     return charset.upper() in ("US-ASCII", "ASCII", "UTF-8", "UTF8")
-
-
-def is_known(charset: str) -> bool:
-    """Whether the charset can be decoded."""
-    if charset.lower().replace("-", "_") in NO_CHARSETS:
-        return False
-    try:
-        "a".encode(charset)
-    except (LookupError, ValueError):
-        return False
-    return True
 
 
 def _lenient(octets: bytes) -> str:

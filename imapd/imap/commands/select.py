@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from imapd.imap.command import LOGGED_IN, MAILBOX_OPEN, Command, Done, Response, Running
+from imapd.imap.commands.names import SentName, read_sent_name
 from imapd.imap.extension import Extension, Modifier
 from imapd.imap.session import Session
 from imapd.mailstore.errors import Gone
@@ -33,13 +34,13 @@ class Select(Command):
     states = LOGGED_IN
     read_only: ClassVar[bool] = False
 
-    mailbox: str
+    mailbox: SentName
     modifiers: tuple[Modifier, ...] = ()
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = scan.mailbox()
+        mailbox = read_sent_name(scan, session)
         modifiers: list[Modifier] = []
         if scan.accept(b" ") and scan.peek() == b"(":
             modifiers = scan.parenthesized(lambda: _modifier(scan, session))
@@ -51,9 +52,10 @@ class Select(Command):
             session.unselect()
             if session.rev2:
                 yield Status("OK", "The mailbox before is closed.", code="CLOSED")
-        mailbox = session.account.open(self.mailbox, self.read_only)
+        mailbox = session.account.open(self.mailbox.stored, self.read_only)
         try:
-            view = View(mailbox, read_only=self.read_only or mailbox.read_only, keeps_recent=not session.rev2)
+            read_only = self.read_only or mailbox.read_only
+            view = View(mailbox, read_only, not session.rev2, session.loop.breathe)
         except BaseException:
             mailbox.close()
             raise
@@ -106,7 +108,7 @@ def _modifier(scan: Scanner, session: Session) -> Modifier:
     return kind.parse(scan, session)
 
 
-def _described(session: Session, view: View, name: str) -> Iterator[Response]:
+def _described(session: Session, view: View, name: SentName) -> Iterator[Response]:
     """The mailbox as it is now. The order is that of the RFC's examples, which clients have come to expect."""
     snapshot = view.snapshot
     session.keywords_told = frozenset(snapshot.keywords)
@@ -121,7 +123,7 @@ def _described(session: Session, view: View, name: str) -> Iterator[Response]:
     yield Status("OK", "UIDs are valid.", code=f"UIDVALIDITY {snapshot.uidvalidity}")
     yield Status("OK", "The next UID.", code=f"UIDNEXT {snapshot.uidnext}")
     if session.rev2:
-        yield ListResponse((), DELIMITER, name)
+        yield ListResponse((), DELIMITER, name.stored, extended=name.spelling(session))
 
 
 def _permanent(view: View, snapshot: Snapshot) -> bytes:

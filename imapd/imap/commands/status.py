@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from imapd.imap.command import LOGGED_IN, Command, Done, Running
+from imapd.imap.commands.names import read_name
 from imapd.imap.extension import Extension, StatusItem
 from imapd.model.errors import BadSyntax
 from imapd.wire.responses import StatusResponse
@@ -36,7 +37,7 @@ class Status(Command):
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Self:
         scan.sp()
-        mailbox = scan.mailbox()
+        mailbox = read_name(scan)
         scan.sp()
         items = read_items(scan, session)
         scan.end()

@@ -6,19 +6,21 @@
 2. A part of text gets CRLF line ends whatever its encoding hid (section 6). A part that holds NUL is a literal8.
 3. An encoding that nobody knows fails the command: NO [UNKNOWN-CTE].
 4. The whole message, and parts made of parts, have no encoding to take off: they come as they are.
+5. A part that is large is decoded in pieces, and more than once: to know what is in it, for its size, and while it is
+   sent. So it neither stands in memory nor keeps others waiting.
 
 APPEND of a literal8 belongs to APPEND.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from imapd.imap.commands.fetchitems import Partial, from_memory, origin
+from imapd.imap.commands.fetchitems import IN_MEMORY, Partial, cut, from_memory, origin, streamed
 from imapd.imap.extension import Extension, FetchItem, Need, Record
-from imapd.mime import parts, text
+from imapd.mime import parts, pieces, text
 from imapd.model.errors import Refused
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from imapd.wire.scanner import Scanner
 
 Path = tuple[int, ...]
-
-_BARE_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Binary(FetchItem):
 
     def render(self, record: Record) -> bytes | Streamed:
         label = b"BINARY[%s]%s" % (_spelled(self.path), origin(self.partial))
-        octets = decoded(record, self.path)
-        if octets is None:
-            return label + b" NIL"
-        return from_memory(label, memoryview(octets), self.partial, binary=b"\0" in octets)
+        found = decoded(record, self.path)
+        if not isinstance(found, Pieces):
+            return from_memory(label, found, self.partial, binary=found is not None and b"\0" in found)
+        return streamed(label, found.size, found.again(), self.partial, found.has_nul)
 
 
 class BinaryPeek(Binary):
@@ -78,29 +78,50 @@ class BinarySize(FetchItem):
         return cls(scan.section_binary())
 
     def render(self, record: Record) -> bytes:
-        octets = decoded(record, self.path)
-        return b"BINARY.SIZE[%s] %d" % (_spelled(self.path), 0 if octets is None else len(octets))
+        found = decoded(record, self.path)
+        size = found.size if isinstance(found, Pieces) else len(found or b"")
+        return b"BINARY.SIZE[%s] %d" % (_spelled(self.path), size)
 
 
-def decoded(record: Record, path: Path) -> bytes | None:
+class Pieces:
+    """A large part, decoded each time anew. size: of what `again` gives. has_nul: whether there is a NUL in it."""
+
+    def __init__(self, record: Record, start: int, length: int, encoding: bytes, is_text: bool) -> None:
+        assert record.message is not None
+        self._message = record.message
+        self._place = start, length
+        self._encoding = encoding
+        self._breathe = record.session.loop.breathe
+        self._line_ends = False
+        self.has_nul = any(b"\0" in piece for piece in self.again())
+        self._line_ends = is_text and not self.has_nul
+        self.size = sum(map(len, self.again()))
+
+    def again(self) -> Iterator[bytes]:
+        """The octets, from the beginning."""
+        octets = pieces.decoded(cut(self._message.chunks(), *self._place), self._encoding)
+        for piece in pieces.with_crlf(octets) if self._line_ends else octets:
+            yield piece
+            self._breathe()
+
+
+def decoded(record: Record, path: Path) -> bytes | Pieces | None:
     """The octets of a part without its encoding, None where there is no such part. Raises Refused."""
     content, root = record.parts()
-    if not path:
-        return content
-    part = parts.part_at(root, path)
+    part = parts.part_at(root, path) if path else root
     if part is None:
         return None
-    octets = part.body(content)
-    if part.children or part.embedded is not None:
-        return octets
+    start, length = (part.body_start, part.size) if path else (0, len(content))
+    is_whole = not path or bool(part.children) or part.embedded is not None
+    encoding = b"" if is_whole else part.encoding
+    is_text = not is_whole and part.type.upper() == b"TEXT"
     try:
-        octets = text.decode_transfer(octets, part.encoding)
+        if length > IN_MEMORY:
+            return Pieces(record, start, length, encoding, is_text)
+        octets = text.decode_transfer(content[start : start + length], encoding)
     except text.UnknownEncoding:
         raise Refused("The part has an encoding that is not known here.", code="UNKNOWN-CTE") from None
-    record.session.loop.breathe()
-    if part.type.upper() == b"TEXT" and b"\0" not in octets:
-        return _BARE_LINE_END.sub(b"\r\n", octets)
-    return octets
+    return b"".join(pieces.with_crlf((octets,))) if is_text and b"\0" not in octets else octets
 
 
 def _spelled(path: Path) -> bytes:

@@ -34,7 +34,7 @@ class Enable(Command):
     def run(self, session: Session) -> Running:
         known = session.offers.enables
         new = [word for word in dict.fromkeys(self.words) if word in known and word not in session.enabled]
-        session.enabled.update(new)
+        session.enable(new)
         yield Enabled([known[word] for word in new])
         return None
 

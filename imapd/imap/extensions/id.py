@@ -40,7 +40,7 @@ class Id(Command):
 
     def run(self, session: Session) -> Running:
         first = not session.client
-        session.client = self.fields
+        session.client = self.fields or session.client
         if self.fields and first:  # once: nobody shall fill the log with it
             fields: dict[str, Any] = {f"client_{_bare(name)}": value for name, value in self.fields.items()}
             session.log("client", **fields)

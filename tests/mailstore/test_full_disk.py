@@ -1,0 +1,128 @@
+"""A disk that is full or read-only: reading goes on, deleting makes room, and what is refused leaves nothing behind.
+
+The disk is a small one in memory, mounted in a namespace of its own; where that is not allowed the tests are skipped.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imapd.mailstore.errors import Denied, NoSpace, Retry, StoreError
+from imapd.mailstore.view import View
+from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import WaitingLoop, Worker, deliver, files
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [b"number: %d\r\n\r\n" % number + b"x" * 20_000 for number in range(30)]
+
+
+def on_a_small_disk(place: Path, deed: str) -> None:
+    """Run one of the functions below on a disk of 2 MB."""
+    mount = f"mount -t tmpfs -o size=2m none {place}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = f"{mount} && exec {sys.executable} -m tests.mailstore.test_full_disk {deed} {place}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def fill(place: Path) -> None:
+    with open(place / "ballast", "wb", buffering=0) as ballast:
+        for size in (65536, 512):
+            while True:
+                try:
+                    ballast.write(b"x" * size)
+                except OSError:
+                    break
+
+
+def prepared(place: Path) -> Worker:
+    worker = Worker(place / "ann", WaitingLoop())
+    for text in TEXTS:
+        worker.put("INBOX", text)
+    return worker
+
+
+def read_and_delete(worker: Worker) -> None:
+    """What has to work on a full disk."""
+    deliver(worker.home, b"")  # an empty file finds a place
+    view = View(worker.open(), read_only=False)
+    assert [text for text in worker.texts().values() if text] == TEXTS
+    assert len(list(view.mailbox.descriptions(range(1, 31)))) == 30
+    assert worker.ann.status("INBOX").messages >= 30
+    with pytest.raises(NoSpace):
+        worker.put("INBOX", TEXTS[0] * 10)
+    gone = list(range(1, 21))
+    assert list(view.mailbox.change_flags(gone, FlagChange.ADD, frozenset({"\\Deleted"}))) == gone
+    assert list(view.mailbox.expunge(None)) == gone
+    assert view.sync(may_expunge=True).vanished
+    assert files(worker.home)["tmp"] == []
+    worker.put("INBOX", TEXTS[0])
+    assert [text for text in worker.texts().values() if text] == [*TEXTS[20:], TEXTS[0]]
+
+
+def full_while_open(place: Path) -> None:
+    worker = prepared(place)
+    fill(place)
+    read_and_delete(worker)
+
+
+def full_before_the_login(place: Path) -> None:
+    prepared(place).store.close()
+    fill(place)
+    read_and_delete(Worker(place / "ann", WaitingLoop()))
+
+
+def full_after_a_crash(place: Path) -> None:
+    prepared(place).crash()
+    fill(place)
+    read_and_delete(Worker(place / "ann", WaitingLoop()))
+
+
+def read_only(place: Path) -> None:
+    prepared(place).store.close()
+    deliver(place / "ann")
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    worker = Worker(place / "ann", WaitingLoop())
+    view = View(worker.open(), read_only=False)
+    assert view.exists == 30
+    assert list(worker.texts().values()) == TEXTS
+    assert len(list(view.mailbox.descriptions(range(1, 31)))) == 30
+    assert [entry.name for entry in worker.ann.mailboxes()] == ["INBOX"]
+    for deed in (worker.put, lambda: view.mailbox.expunge(None), lambda: worker.ann.create("A")):
+        try:
+            deed()
+        except (Denied, Retry):
+            continue
+        except StoreError as other:
+            raise AssertionError(other) from other
+    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+    worker.put()
+    assert len(worker.texts()) == 32
+
+
+@pytest.mark.parametrize("deed", ["full_while_open", "full_before_the_login", "full_after_a_crash", "read_only"])
+def test_a_small_disk(tmp_path, deed):
+    on_a_small_disk(tmp_path, deed)
+
+
+def test_a_lock_that_others_hold_keeps_nobody_from_reading(tmp_path):
+    import fcntl
+
+    worker = Worker(tmp_path / "ann")
+    worker.put()
+    view = View(worker.open(), read_only=False)
+    deliver(worker.home)
+    with open(worker.home / "imapd.lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not view.sync(may_expunge=True)
+        assert len(worker.texts()) == 1
+    assert view.sync(may_expunge=True).arrived == 2
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    globals()[sys.argv[1]](Path(sys.argv[2]))
