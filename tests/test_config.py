@@ -229,7 +229,10 @@ class TestExamples:
         assert all("this version does not have" in remark for remark in settings.remarks)
         assert {remark.split(": ")[1] for remark in settings.remarks} >= {"default", "index", "smtp_host", "address"}
         acme, partner = settings.directories
-        assert acme.base == "ou=people,dc=acme,dc=example" and acme.attributes["mail_file"] == ("mailMessageStore", "{short_name}")
+        assert acme.base == "ou=people,dc=acme,dc=example" and acme.attributes["mail_file"] == (
+            "mailMessageStore",
+            "{short_name}",
+        )
         assert (partner.preset, partner.starttls, partner.mail_prefix) == ("domino", "required", "partner")
         assert partner.naming_rules == ("*/*/*/*/Partner/*",)
 
@@ -270,6 +273,10 @@ def test_what_an_ldap_directory_lacks_is_said(tmp_path, lines, words):
 
 def test_every_dn_of_a_directory_is_put_together_again(tmp_path):
     path = tmp_path / "imapd.ini"
-    path.write_text(LDAP.format(lines="uri = ldap://localhost:389/\nbase = ou=people,dc=acme,dc=example\ngroup_base = ou=groups,dc=acme"))
+    path.write_text(
+        LDAP.format(
+            lines="uri = ldap://localhost:389/\nbase = ou=people,dc=acme,dc=example\ngroup_base = ou=groups,dc=acme"
+        )
+    )
     (acme,) = load(str(path)).directories
     assert (acme.base, acme.group_base) == ("ou=people,dc=acme,dc=example", "ou=groups,dc=acme")

@@ -100,8 +100,11 @@ class Plan:
 class Accepting(StreamServer):  # type: ignore[misc]
     """gevent's StreamServer on a listening socket that exists; a failed accept rests instead of spinning."""
 
-    def __init__(self, sock: socket.socket, handle: Callable[[socket.socket, Any], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, handle: Callable[[socket.socket, Any], None], accepted: Callable[[], None]
+    ) -> None:
         super().__init__(sock, handle=handle)
+        self._accepted = accepted
         self._rest = FIRST_REST
         self._resting: gevent.Greenlet | None = None
 
@@ -117,6 +120,10 @@ class Accepting(StreamServer):  # type: ignore[misc]
             return None
         self._rest = FIRST_REST
         return accepted  # type: ignore[no-any-return]
+
+    def do_handle(self, *arguments: object) -> None:
+        self._accepted()  # at once: the greenlet that serves the client begins in the next turn of the loop
+        super().do_handle(*arguments)
 
     def _take_a_rest(self, error: OSError) -> None:
         # The connection stays in the queue, and the socket readable: without a rest the loop would spin.
@@ -152,6 +159,7 @@ class Worker:
         self._retired = False
         self._connections: dict[Connection, gevent.Greenlet] = {}
         self._turned_away = 0
+        self._open = 0  # accepted and not gone yet, the greenlet begun or not
         self._accepted = 0
         self._accepting: list[Accepting] = []
         self._recheck: Recheck | None = None
@@ -168,7 +176,7 @@ class Worker:
         self._house = self._plan.build(self._loop)
         for door in self._plan.doors:
             for sock in self._plan.sockets.get(door.name, ()):
-                accepting = Accepting(sock, partial(self._serve, door))
+                accepting = Accepting(sock, partial(self._serve, door), self._count)
                 accepting.start()
                 self._accepting.append(accepting)
         if self._plan.recheck:
@@ -206,8 +214,19 @@ class Worker:
 
     # -- connections -------------------------------------------------------------------------------------------------
 
+    def _count(self) -> None:
+        self._open += 1
+
     def _serve(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> None:
         """A greenlet's whole work: one client."""
+        try:
+            self._serve_client(door, sock, address)
+        finally:
+            self._open -= 1
+            if self._retired and not self._open:
+                self._ended.set()
+
+    def _serve_client(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> None:
         tune(sock)
         transport = Transport(sock)
         self._accepted += 1
@@ -232,8 +251,6 @@ class Worker:
             connection.serve()
         finally:
             del self._connections[connection]
-            if self._retired and not self._connections:
-                self._ended.set()
 
     def _redirect(self, port: int, transport: Transport, identity: dict[str, str]) -> None:
         """Say where to go, and close; nothing that the client sends is read."""
@@ -275,13 +292,14 @@ class Worker:
         event(logger, logging.INFO, "worker_retired", worker=self._number, connections=len(self._connections))
         self._retired = True
         self._accept_no_more()
-        if not self._connections:
+        if not self._open:
             self._ended.set()
         gevent.spawn_later(RETIREMENT, self._ended.set)
 
     def _stop(self) -> None:
         """Everybody hears BYE; who does not take it in time is cut off."""
         self._accept_no_more()
+        gevent.sleep(0)  # who was accepted in this turn of the loop has a greenlet that begins now, and hears it too
         greenlets = list(self._connections.values())
         for connection in list(self._connections):
             connection.stop("The server is going down; please connect again.")

@@ -13,7 +13,9 @@ from tests.limits.test_fairness import MESSAGES, Neighbour, fetch_all_envelopes,
 
 def line(name, waits, more=""):
     cuts = statistics.quantiles([wait * 1000 for wait in waits], n=100)
-    print(f"{name:32} NOOP p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms  worst {max(waits) * 1000:6.2f} ms  of {len(waits)}{more}")
+    print(
+        f"{name:32} NOOP p50 {cuts[49]:6.2f} ms  p99 {cuts[98]:6.2f} ms  worst {max(waits) * 1000:6.2f} ms  of {len(waits)}{more}"
+    )
 
 
 def main():

@@ -16,8 +16,12 @@ def program():
     def find(command: str) -> str:
         path = shutil.which(command)
         if path is None:
-            packages = {line.split("\t")[1]: line.split("\t")[0] for line in PACKAGES.read_text().splitlines() if "\t" in line}
-            pytest.fail(f"{command} is not on this machine: apt-get install {packages[command]} (make test does it where it may)")
+            packages = {
+                line.split("\t")[1]: line.split("\t")[0] for line in PACKAGES.read_text().splitlines() if "\t" in line
+            }
+            pytest.fail(
+                f"{command} is not on this machine: apt-get install {packages[command]} (make test does it where it may)"
+            )
         return path
 
     return find

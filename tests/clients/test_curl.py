@@ -16,7 +16,11 @@ def curl(request, shared_daemon, person, program):
 
     def run(path, *arguments):
         url = f"{request.param.split()[0]}://127.0.0.1:{port}/{path}"
-        done = subprocess.run([command, "-sS", "-k", "-u", f"{person}:{daemon.people[person]}", *more, url, *arguments], capture_output=True, timeout=30)
+        done = subprocess.run(
+            [command, "-sS", "-k", "-u", f"{person}:{daemon.people[person]}", *more, url, *arguments],
+            capture_output=True,
+            timeout=30,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -16,7 +16,9 @@ def client(request, shared_daemon, person):
     if request.param == "tls":
         client = IMAPClient("127.0.0.1", port=daemon.tls_port, ssl=True, ssl_context=context, timeout=20)
     else:
-        client = IMAPClient("127.0.0.1", port=daemon.strict_port if request.param == "starttls" else daemon.port, ssl=False, timeout=20)
+        client = IMAPClient(
+            "127.0.0.1", port=daemon.strict_port if request.param == "starttls" else daemon.port, ssl=False, timeout=20
+        )
     if request.param == "starttls":
         client.starttls(context)
     client.login(person, daemon.people[person])
@@ -32,7 +34,10 @@ def test_a_day_with_imapclient(client, shared_daemon, person):
     assert client.namespace().personal == (("", "/"),)
 
     client.append("INBOX", message(1), flags=[b"\\Seen", b"$Work"])
-    client.append("INBOX", "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nÄpfel und Birnen\r\n".encode())
+    client.append(
+        "INBOX",
+        "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nÄpfel und Birnen\r\n".encode(),
+    )
     info = client.select_folder("INBOX")
     assert info[b"EXISTS"] == 2 and info[b"READ-WRITE"]
     assert client.search(["SUBJECT", "grüße"], charset="UTF-8") == [2]

@@ -15,7 +15,9 @@ def connection(request, shared_daemon, person):
     if request.param == "tls":
         connection = imaplib.IMAP4_SSL("127.0.0.1", daemon.tls_port, ssl_context=insecure_context(), timeout=20)
     else:
-        connection = imaplib.IMAP4("127.0.0.1", daemon.strict_port if request.param == "starttls" else daemon.port, timeout=20)
+        connection = imaplib.IMAP4(
+            "127.0.0.1", daemon.strict_port if request.param == "starttls" else daemon.port, timeout=20
+        )
     if request.param == "starttls":
         with pytest.raises(imaplib.IMAP4.error):
             connection.login(person, daemon.people[person])
@@ -39,7 +41,10 @@ def test_a_day_with_imaplib(connection, shared_daemon, person):
     assert connection.uid("STORE", "1", "+FLAGS", r"(\Flagged)")[0] == "OK"
     assert connection.search(None, "FLAGGED")[1] == [b"1"]
     assert connection.uid("COPY", "1", '"Projects/Garden 2026"')[0] == "OK"
-    assert connection.status('"Projects/Garden 2026"', "(MESSAGES UIDNEXT)") == ("OK", [b'"Projects/Garden 2026" (MESSAGES 1 UIDNEXT 2)'])
+    assert connection.status('"Projects/Garden 2026"', "(MESSAGES UIDNEXT)") == (
+        "OK",
+        [b'"Projects/Garden 2026" (MESSAGES 1 UIDNEXT 2)'],
+    )
     deliver(shared_daemon.maildir(person), message(2).replace(b"\r\n", b"\n"))
     connection.noop()
     assert connection.response("EXISTS")[1][-1] == b"2"

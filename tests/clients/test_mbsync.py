@@ -37,7 +37,11 @@ CopyArrivalDate yes
 
 def state_of(folder):
     """Every file below a folder with its content, so that two runs can be compared."""
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and "mbsync" not in path.name and "uidvalidity" not in path.name}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "mbsync" not in path.name and "uidvalidity" not in path.name
+    }
 
 
 @pytest.fixture(params=["plain", "starttls", "tls"])
@@ -46,14 +50,30 @@ def mbsync(request, tmp_path, shared_daemon, person, program):
     near = tmp_path / "near"
     near.mkdir()
     certificate = f"CertificateFile {daemon.folder / 'cert.pem'}"
-    tls = {"plain": "SSLType None\nAuthMechs LOGIN", "starttls": f"SSLType STARTTLS\n{certificate}", "tls": f"SSLType IMAPS\n{certificate}"}[request.param]
-    port = daemon.tls_port if request.param == "tls" else daemon.strict_port if request.param == "starttls" else daemon.port
+    tls = {
+        "plain": "SSLType None\nAuthMechs LOGIN",
+        "starttls": f"SSLType STARTTLS\n{certificate}",
+        "tls": f"SSLType IMAPS\n{certificate}",
+    }[request.param]
+    port = (
+        daemon.tls_port
+        if request.param == "tls"
+        else daemon.strict_port
+        if request.param == "starttls"
+        else daemon.port
+    )
     config = tmp_path / "mbsyncrc"
     config.write_text(CONFIGURATION.format(port=port, user=person, password=daemon.people[person], near=near, tls=tls))
     command = program("mbsync")
 
     def run():
-        done = subprocess.run([command, "-V", "-c", str(config), "-a"], capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)})
+        done = subprocess.run(
+            [command, "-V", "-c", str(config), "-a"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -84,7 +104,9 @@ def test_mail_goes_both_ways_and_the_second_run_does_nothing(mbsync, shared_daem
     near, far = state_of(mbsync.near), state_of(mbsync.maildir)
     mbsync()
     assert state_of(mbsync.near) == near
-    assert {name for name in state_of(mbsync.maildir) if "imapd" not in name.name} == {name for name in far if "imapd" not in name.name}
+    assert {name for name in state_of(mbsync.maildir) if "imapd" not in name.name} == {
+        name for name in far if "imapd" not in name.name
+    }
 
 
 def test_deletions_and_flags_go_both_ways(mbsync, shared_daemon, person):

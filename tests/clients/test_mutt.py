@@ -16,7 +16,21 @@ def mutt(tmp_path, program):
         """Start mutt in batch: a folder, settings, and the keys that are typed."""
         rc = tmp_path / "muttrc"
         (tmp_path / "Mail").mkdir(exist_ok=True)  # mutt asks for it, and there is nobody to answer
-        rc.write_text("\n".join(['set mbox_type=Maildir', "set header_cache=", 'set spoolfile=""', "set confirmcreate=no confirmappend=no", "set delete=yes quit=yes mark_old=no", "set ssl_verify_dates=no ssl_verify_host=no", "set wait_key=no resolve=no move=no", *settings, f'push "{push}"']))
+        rc.write_text(
+            "\n".join(
+                [
+                    "set mbox_type=Maildir",
+                    "set header_cache=",
+                    'set spoolfile=""',
+                    "set confirmcreate=no confirmappend=no",
+                    "set delete=yes quit=yes mark_old=no",
+                    "set ssl_verify_dates=no ssl_verify_host=no",
+                    "set wait_key=no resolve=no move=no",
+                    *settings,
+                    f'push "{push}"',
+                ]
+            )
+        )
         done = subprocess.run(
             ["script", "-qec", f"{command} -n -F {rc} -f {folder}", "/dev/null"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
@@ -37,8 +51,17 @@ def test_mutt_works_over_imap(mutt, tmp_path, shared_daemon, person, tls):
     port = daemon.tls_port if tls else daemon.port
     scheme = "imaps" if tls else "imap"
     saved = tmp_path / "saved"
-    settings = [f'set imap_user="{person}" imap_pass="secret"', "set ssl_starttls=no ssl_force_tls=no", f'set certificate_file="{daemon.folder}/cert.pem"', f'set folder="{scheme}://127.0.0.1:{port}/"']
-    out = mutt(f"{scheme}://127.0.0.1:{port}/INBOX", *settings, push=f"<first-entry><flag-message><next-entry><delete-message><last-entry><copy-message>{saved}<enter><save-message>=Archive<enter><sync-mailbox><quit>")
+    settings = [
+        f'set imap_user="{person}" imap_pass="secret"',
+        "set ssl_starttls=no ssl_force_tls=no",
+        f'set certificate_file="{daemon.folder}/cert.pem"',
+        f'set folder="{scheme}://127.0.0.1:{port}/"',
+    ]
+    out = mutt(
+        f"{scheme}://127.0.0.1:{port}/INBOX",
+        *settings,
+        push=f"<first-entry><flag-message><next-entry><delete-message><last-entry><copy-message>{saved}<enter><save-message>=Archive<enter><sync-mailbox><quit>",
+    )
     with daemon.login(person) as client:
         client.ok("SELECT INBOX")
         assert client.ok("FETCH 1:* (UID)") == [b"* 1 FETCH (UID 1)"], out
@@ -55,7 +78,11 @@ def test_mutt_changes_the_maildir_and_the_client_sees_it(mutt, shared_daemon, pe
         for number in (1, 2, 3):
             deliver(daemon.maildir(person), message(number).replace(b"\r\n", b"\n"))
         client.ok("NOOP")
-        out = mutt(daemon.maildir(person), "set sort=date-received", push="<first-entry><flag-message><next-entry><delete-message><sync-mailbox><quit>")
+        out = mutt(
+            daemon.maildir(person),
+            "set sort=date-received",
+            push="<first-entry><flag-message><next-entry><delete-message><sync-mailbox><quit>",
+        )
         untagged = client.ok("NOOP")
         assert any(line.endswith(b" EXPUNGE") for line in untagged), (untagged, out)
         assert any(b"FETCH" in line and b"\\Flagged" in line for line in untagged), (untagged, out)

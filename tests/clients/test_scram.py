@@ -36,7 +36,7 @@ def test_mbsync(daemon, tmp_path, program, tls):
     port = daemon.tls_port if tls else daemon.port
     (tmp_path / "near").mkdir()
     (tmp_path / "rc").write_text(
-        f"IMAPAccount test\nHost localhost\nPort {port}\nUser anna\nPassCmd \"echo secret\"\nAuthMechs *\n{security}\n\n"
+        f'IMAPAccount test\nHost localhost\nPort {port}\nUser anna\nPassCmd "echo secret"\nAuthMechs *\n{security}\n\n'
         "IMAPStore far\nAccount test\n\n"
         f"MaildirStore near\nPath {tmp_path}/near/\nInbox {tmp_path}/near/INBOX\nSubFolders Verbatim\n\n"
         "Channel test\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSyncState *\n"
@@ -55,7 +55,7 @@ def test_mutt(daemon, tmp_path, program, tls):
     (tmp_path / "muttrc").write_text(
         'set imap_user="anna" imap_pass="secret"\nset ssl_starttls=no ssl_force_tls=no ssl_verify_host=no\n'
         f'set certificate_file="{daemon.folder}/cert.pem"\nset folder="{folder}"\nset spoolfile=""\n'
-        'set mbox_type=Maildir wait_key=no confirmappend=no confirmcreate=no quit=yes move=no header_cache=\n'
+        "set mbox_type=Maildir wait_key=no confirmappend=no confirmcreate=no quit=yes move=no header_cache=\n"
         f'push "<copy-message>{tmp_path}/saved<enter><quit>"\n'
     )
     command = f"{program('mutt')} -n -F {tmp_path}/muttrc -f {folder}INBOX"

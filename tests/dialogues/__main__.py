@@ -33,7 +33,9 @@ def main() -> int:
     options = parser.parse_args()
     failed = passed = left_out = 0
     for number, path in enumerate(options.files or sorted(HERE.rglob("*.txt"))):
-        player = Player(options.host, options.port, options.user.replace("#", str(number)), options.password, options.tls)
+        player = Player(
+            options.host, options.port, options.user.replace("#", str(number)), options.password, options.tls
+        )
         empty(player)
         try:
             if player.play(read(path)):

@@ -290,7 +290,9 @@ class Player:
             response = self.response(client, script, open_steps[0].line)
             for step in self.never:
                 if step.connection == steps[0].connection and self.fits(step, response):
-                    raise Differs(f"{script.path.name}:{step.line}: this must not come\n  {response.decode(errors='replace')}")
+                    raise Differs(
+                        f"{script.path.name}:{step.line}: this must not come\n  {response.decode(errors='replace')}"
+                    )
             for step in open_steps:
                 if self.fits(step, response):
                     open_steps.remove(step)
@@ -317,7 +319,9 @@ class Player:
         if step.text == "<closed>":
             return response == b""
         wanted = "\r\n".join(self.fill(line) for line in (step.text, *step.more))
-        match = re.fullmatch(self.pattern(wanted), response.decode("utf-8", "surrogateescape").removesuffix("\r\n"), re.DOTALL)
+        match = re.fullmatch(
+            self.pattern(wanted), response.decode("utf-8", "surrogateescape").removesuffix("\r\n"), re.DOTALL
+        )
         if match:
             self.kept.update(match.groupdict())
         return bool(match)
@@ -325,7 +329,9 @@ class Player:
     @classmethod
     def pattern(cls, text: str) -> str:
         parts = HEARD.split(text)
-        return "".join(cls.placeholder(part[1:-1]) if index % 2 else re.escape(part) for index, part in enumerate(parts))
+        return "".join(
+            cls.placeholder(part[1:-1]) if index % 2 else re.escape(part) for index, part in enumerate(parts)
+        )
 
     @staticmethod
     def placeholder(text: str) -> str:

@@ -85,7 +85,9 @@ def test_values_know_where_they_stand():
     assert [value.line for value in entry.values] == [3, 5]
 
 
-NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True).filter(lambda n: n not in ("dn", "changetype", "control", "version"))
+NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True).filter(
+    lambda n: n not in ("dn", "changetype", "control", "version")
+)
 VALUES = st.one_of(st.binary(max_size=300), st.text(max_size=100).map(lambda t: t.encode("utf-8", "replace")))
 
 
@@ -94,7 +96,9 @@ VALUES = st.one_of(st.binary(max_size=300), st.text(max_size=100).map(lambda t: 
     st.sampled_from([b"\n", b"\r\n"]),
 )
 def test_what_is_written_is_read_again(entries, line_end):
-    entries = [(f"cn={ldif.names.escape(cn.encode('utf-8', 'replace').decode())},o=x", values) for cn, values in entries]
+    entries = [
+        (f"cn={ldif.names.escape(cn.encode('utf-8', 'replace').decode())},o=x", values) for cn, values in entries
+    ]
     text = b"version: 1" + line_end + b"".join(line_end + ldif.entry(dn, values, line_end) for dn, values in entries)
     assert all(len(line) <= 76 + 2 for line in text.split(b"\n"))
     assert text.isascii()
@@ -102,7 +106,12 @@ def test_what_is_written_is_read_again(entries, line_end):
     assert found == entries
 
 
-@given(st.one_of(st.binary(), st.lists(st.sampled_from([b"dn: o=x", b"cn:: QQ==", b" ", b"\n", b"#", b":<", b":", b"a"])).map(b"".join)))
+@given(
+    st.one_of(
+        st.binary(),
+        st.lists(st.sampled_from([b"dn: o=x", b"cn:: QQ==", b" ", b"\n", b"#", b":<", b":", b"a"])).map(b"".join),
+    )
+)
 def test_any_octets_are_a_file_or_an_ldif_error(octets):
     try:
         ldif.read(octets, "f")

@@ -214,7 +214,9 @@ def test_a_file_that_everybody_may_read_works_with_a_warning(open_directory, tmp
 
 
 def test_several_passwords_are_tried_and_hashes_run_in_their_pool(open_directory, people_file, loop):
-    people_file.write_text(f"{ALICE}authPassword: {ScramVerifier.make('second', 10).written()}\nuserPassword: {{ROT13}}x\nuserPassword: third\n")
+    people_file.write_text(
+        f"{ALICE}authPassword: {ScramVerifier.make('second', 10).written()}\nuserPassword: {{ROT13}}x\nuserPassword: third\n"
+    )
     directory = open_directory(people_file)
     alice = directory.find(LoginName.parse("alice"))
     assert directory.verify(alice, b"second") is Verdict.RIGHT and len(loop.hashed) == 1
@@ -223,7 +225,9 @@ def test_several_passwords_are_tried_and_hashes_run_in_their_pool(open_directory
     assert directory.verify(alice, b"fourth") is Verdict.WRONG
 
 
-def test_a_password_that_cannot_be_used_is_logged_with_the_entry_and_without_secrets(open_directory, people_file, caplog):
+def test_a_password_that_cannot_be_used_is_logged_with_the_entry_and_without_secrets(
+    open_directory, people_file, caplog
+):
     people_file.write_text(ALICE.replace("wonderland", "{ROT13}jbaqreynaq"))
     directory = open_directory(people_file)
     assert directory.verify(directory.find(LoginName.parse("alice")), b"wonderland") is Verdict.WRONG
@@ -245,7 +249,9 @@ def test_nobody_costs_a_hash(open_directory, people_file, loop):
 
 
 def test_nobody_never_gets_in_even_with_a_password_of_somebody(open_directory, people_file):
-    people_file.write_text(ALICE.replace("userPassword: wonderland", f"authPassword: {ScramVerifier.make('wonderland', 10).written()}"))
+    people_file.write_text(
+        ALICE.replace("userPassword: wonderland", f"authPassword: {ScramVerifier.make('wonderland', 10).written()}")
+    )
     assert open_directory(people_file).verify(None, b"wonderland") is Verdict.WRONG
 
 

@@ -28,7 +28,9 @@ def test_names_are_of_a_kind(text, kind, key, attribute, domain, name):
     assert parsed.dn_key == (name and dn.key(name))
 
 
-@pytest.mark.parametrize("text", ["", "   ", "*", " * ", "a\0b", "ada\n", "\x7f", "\x85", "\ud800", "a" * 321, "é" * 161, "uid="])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "*", " * ", "a\0b", "ada\n", "\x7f", "\x85", "\ud800", "a" * 321, "é" * 161, "uid="]
+)
 def test_garbage_is_refused(text):
     with pytest.raises(ValueError):
         LoginName.parse(text)

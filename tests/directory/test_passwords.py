@@ -122,7 +122,14 @@ def test_no_verifier_is_made_of_what_cannot_be_typed(password):
 
 
 # RFC 4013 section 3.
-PREPARED = [("I\u00adX", "IX"), ("user", "user"), ("USER", "USER"), ("\u00aa", "a"), ("\u2168", "IX"), ("a\u00a0b", "a b")]
+PREPARED = [
+    ("I\u00adX", "IX"),
+    ("user", "user"),
+    ("USER", "USER"),
+    ("\u00aa", "a"),
+    ("\u2168", "IX"),
+    ("a\u00a0b", "a b"),
+]
 
 
 @pytest.mark.parametrize(("text", "prepared"), PREPARED)

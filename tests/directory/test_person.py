@@ -96,7 +96,9 @@ def test_templates_give_a_path_or_none(template, changes, path):
     assert person(changes, mail_file=template).mail_file == path
 
 
-@pytest.mark.parametrize("value", [b"../boss", b"/etc/passwd", b"a/../b", b"a//b", b"a//", b"/", b"", b"a/./b", b"a\0", b"a\x1bb", b"\xff"])
+@pytest.mark.parametrize(
+    "value", [b"../boss", b"/etc/passwd", b"a/../b", b"a//b", b"a//", b"/", b"", b"a/./b", b"a\0", b"a\x1bb", b"\xff"]
+)
 def test_a_mail_file_that_leaves_the_root_is_not_taken_nor_replaced(value, caplog):
     alice = person({"mailmessagestore": [value]}, overrides={"mail_file": ["mailMessageStore"]})
     assert alice.mail_file is None
@@ -116,7 +118,9 @@ def test_a_prefix_goes_before_every_mail_file():
         AttributeMap.load(mail_prefix="../x")
 
 
-@pytest.mark.parametrize("template", ["{uid}", "{short_name", "/srv/{short_name}", "../{short_name}", "a//{short_name}"])
+@pytest.mark.parametrize(
+    "template", ["{uid}", "{short_name", "/srv/{short_name}", "../{short_name}", "a//{short_name}"]
+)
 def test_a_template_is_checked_when_it_is_loaded(template):
     with pytest.raises(ValueError, match="template"):
         AttributeMap.load(mail_file=template)

@@ -71,7 +71,9 @@ def test_plain_is_one_message(response, credentials):
     assert converse(Plain, response) == ([b""], credentials)
 
 
-@pytest.mark.parametrize("response", [b"", b"tim", b"\0tim", b"\0\0secret", b"\0tim\0se\0cret", b"\0\xff\0x", b"\xff\0tim\0x"])
+@pytest.mark.parametrize(
+    "response", [b"", b"tim", b"\0tim", b"\0\0secret", b"\0tim\0se\0cret", b"\0\xff\0x", b"\xff\0tim\0x"]
+)
 def test_plain_refuses_what_has_another_form(response):
     with pytest.raises(BadSyntax):
         converse(Plain, response)
@@ -220,7 +222,9 @@ def test_who_would_have_bound_the_channel_was_not_shown_the_offer():
     assert started(b"n,,n=ada,r=nonce", surroundings=BOUND)
 
 
-@pytest.mark.parametrize("first", [b"n,,n=ada,r=x", b"y,,n=ada,r=x", b"p=tls-unique,,n=ada,r=x", b"p=tls-server-end-point,,n=ada,r=x"])
+@pytest.mark.parametrize(
+    "first", [b"n,,n=ada,r=x", b"y,,n=ada,r=x", b"p=tls-unique,,n=ada,r=x", b"p=tls-server-end-point,,n=ada,r=x"]
+)
 def test_plus_wants_the_binding_that_there_is(first):
     with pytest.raises(BadSyntax):
         started(first, ScramSha256Plus, BOUND)
@@ -269,8 +273,7 @@ def test_the_dialogue_of_rfc_7677():
     first = exchange.send(SimpleNamespace(verifier=verifier))
     assert first == b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
     proof = exchange.send(
-        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
-        b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
     )
     assert proof.fault is None
     assert exchange.send(None) == b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
@@ -302,7 +305,9 @@ def test_xoauth2_is_one_message():
     assert converse(XOAuth2, message) == ([b""], Bearer("abc.def==", "ada@acme.example"))
 
 
-@pytest.mark.parametrize(("mechanism", "message"), [(OAuthBearer, b"n,,\1auth=Bearer x\1\1"), (XOAuth2, b"user=a\1auth=Bearer x\1\1")])
+@pytest.mark.parametrize(
+    ("mechanism", "message"), [(OAuthBearer, b"n,,\1auth=Bearer x\1\1"), (XOAuth2, b"user=a\1auth=Bearer x\1\1")]
+)
 def test_a_client_whose_token_is_refused_is_told_in_json_before_the_end(mechanism, message):
     exchange = mechanism().exchange(Surroundings())
     next(exchange)
@@ -338,7 +343,14 @@ def test_a_message_of_another_form_is_bad(message):
 
 @given(st.lists(st.binary(max_size=60), min_size=4, max_size=4), st.sampled_from(list(MECHANISMS.values())))
 def test_only_bad_syntax_comes_out(responses, mechanism):
-    heads = [b"", b"n,,n=ada,r=", b"p=tls-exporter,,n=ada,r=", b"n,,\1auth=Bearer ", b"c=biws,r=", b"user=a\1auth=Bearer "]
+    heads = [
+        b"",
+        b"n,,n=ada,r=",
+        b"p=tls-exporter,,n=ada,r=",
+        b"n,,\1auth=Bearer ",
+        b"c=biws,r=",
+        b"user=a\1auth=Bearer ",
+    ]
     for head in heads:
         try:
             converse(mechanism, head + responses[0], *responses[1:], surroundings=BOUND)

@@ -150,7 +150,9 @@ def test_a_new_password_replaces_all_others_and_nothing_else(people_file, lines,
     assert len(passwords) == count and check(passwords[0], b"other")
     kept = [line for line in text.splitlines() if not line.lower().startswith(("userpassword", "authpassword", " def"))]
     kept.append("userPassword: {SSHA}JEN9ZRSNnpYRKEaDbI2ksOgKEehtYWlsYm94MQ==")
-    left = [line for line in after.splitlines() if not line.startswith((" ", "authPassword: SCRAM", "objectClass: auth"))]
+    left = [
+        line for line in after.splitlines() if not line.startswith((" ", "authPassword: SCRAM", "objectClass: auth"))
+    ]
     assert sorted(left) == sorted(kept)
     assert after.startswith("# top\n" + BOB) and after.endswith("\n\n# end\n")
 
@@ -165,7 +167,11 @@ def test_changing_a_password_twice_changes_one_value(people_file):
 
 def test_the_last_entry_of_a_file_without_a_last_line_end(tmp_path):
     path = tmp_path / "f.ldif"
-    for text in ("dn: uid=a,o=x\nuid: a\nobjectClass: inetOrgPerson", ALICE.rstrip("\n"), "dn: uid=a,o=x\nobjectClass: inetOrgPerson\nuid: a"):
+    for text in (
+        "dn: uid=a,o=x\nuid: a\nobjectClass: inetOrgPerson",
+        ALICE.rstrip("\n"),
+        "dn: uid=a,o=x\nobjectClass: inetOrgPerson\nuid: a",
+    ):
         path.write_text(text)
         name = users.list_people(str(path))[0].short_name
         users.passwd(str(path), name, "other", iterations=10)

@@ -209,5 +209,7 @@ def test_who_has_his_mail_elsewhere_is_told_where_in_a_line_of_its_own() -> None
     code = "REFERRAL imap://a%5Db%0D%0A;AUTH=*@imap2.example.org/"
     assert talk.say("b LOGIN ada secret") == [f"b NO [{code}] Your mail is on imap2.example.org."]
     assert talk.say(f"c AUTHENTICATE PLAIN {b64(chr(0) + 'ada' + chr(0) + 'secret')}")[0].startswith(f"c NO [{code}]")
-    assert talk.logged("login_failed")[0]["reason"] == "the mail of 'uid=ada,o=first' in first is on 'imap2.example.org'"
+    assert (
+        talk.logged("login_failed")[0]["reason"] == "the mail of 'uid=ada,o=first' in first is on 'imap2.example.org'"
+    )
     assert "LOGIN-REFERRALS" not in Talk().say("a CAPABILITY")[0]

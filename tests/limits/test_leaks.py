@@ -109,9 +109,9 @@ def test_a_client_that_goes_away_leaves_nothing_behind(daemon, midst, end):
             client = daemon.login()
             midst(client)
             end(client)
-        wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 1)
+        wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 5)
         assert temporary_files(daemon) == []
-        assert descriptors(worker) <= before + 1
+        assert descriptors(worker) <= before + 5  # one left by each client would be fifteen
         first.ok("NOOP")
 
 

@@ -138,7 +138,7 @@ LOGGED_IN = {
     "set that is no set": b"a UID FETCH ,, FLAGS\r\n",
     "a name that climbs": b"a CREATE ../../../etc/passwd\r\n",
     "an absolute name": b"a CREATE /etc/passwd\r\n",
-    "a name with a control character": b"a CREATE \"bell\x07\"\r\n",
+    "a name with a control character": b'a CREATE "bell\x07"\r\n',
     "a name that is too long": b"a CREATE " + b"x" * 5000 + b"\r\n",
     "wrong date": b"a SEARCH SINCE 31-Feb-2020\r\n",
     "wrong section": b"a UID FETCH 1 BODY[1..2]\r\n",

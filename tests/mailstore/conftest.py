@@ -46,7 +46,12 @@ class House:
         return self.store.open_account(owner)
 
     def put(
-        self, name: str, *texts: bytes, flags: Flags = frozenset(), date: int | None = None, account: Account | None = None
+        self,
+        name: str,
+        *texts: bytes,
+        flags: Flags = frozenset(),
+        date: int | None = None,
+        account: Account | None = None,
     ) -> Placed:
         """Append messages; their texts are spooled in two pieces."""
         account = account or self.ann

@@ -101,7 +101,10 @@ def test_a_spool_can_be_abandoned_before_and_after(house):
         (b"Subject: no body\r\n", b"Subject: no body\r\n"),
         (b"Subject: 8 bit\r\n\r\n\xff\xfe\x80\r\n", b"Subject: 8 bit\r\n\r\n\xff\xfe\x80\r\n"),
         (b"From ann Mon Jan  1\r\n\r\nFrom here\r\n", b"From ann Mon Jan  1\r\n\r\nFrom here\r\n"),
-        (b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 30_000, b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 30_000),
+        (
+            b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 30_000,
+            b"Subject: big\r\n\r\n" + b"0123456789abcde\r\n" * 30_000,
+        ),
     ],
 )
 def test_what_was_appended_is_what_is_read(house, inbox, sent, kept):

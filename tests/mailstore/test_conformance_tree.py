@@ -100,7 +100,23 @@ def test_create_refuses_names_that_no_mailbox_can_have(house, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["Entwürfe", "a.b", "a.b/c.d", ".hidden", "日本語/メール", "a&b", "a b", "~x", "A", "cur", "new/tmp", "INBOX/x", "a\\b", "-_=,:;'\"()[]{}"]
+    "name",
+    [
+        "Entwürfe",
+        "a.b",
+        "a.b/c.d",
+        ".hidden",
+        "日本語/メール",
+        "a&b",
+        "a b",
+        "~x",
+        "A",
+        "cur",
+        "new/tmp",
+        "INBOX/x",
+        "a\\b",
+        "-_=,:;'\"()[]{}",
+    ],
 )
 def test_any_other_name_is_kept_as_it_is(house, name):
     house.ann.create(name)
@@ -233,7 +249,10 @@ def test_rename_keeps_uids_or_changes_uidvalidity(house):
     house.ann.rename("a", "b")
     after = house.ann.status("b")
     assert after.messages == 1
-    assert (after.uidvalidity, after.uidnext) == (before.uidvalidity, before.uidnext) or after.uidvalidity != before.uidvalidity
+    assert (after.uidvalidity, after.uidnext) == (
+        before.uidvalidity,
+        before.uidnext,
+    ) or after.uidvalidity != before.uidvalidity
 
 
 def test_rename_of_a_name_without_a_mailbox_moves_what_is_below(house):

@@ -38,7 +38,11 @@ def ann(home):
 # Names
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8), min_size=1, max_size=4
+    )
+)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_every_name_comes_back_from_its_directory(levels):
     name = names.canonical("/".join(levels))
@@ -356,7 +360,9 @@ def test_a_message_replaced_by_a_link_or_fifo_is_expunged(ann, home, tmp_path):
             mailbox.message(uid)
 
 
-@pytest.mark.parametrize("text", [b"a: 1\n\nb\n", b"a: 1\r\n\r\nb\r\n", b"a: 1\n\r\nb\r\nc\n", b"a\rb\r\r\n\r", b"\n", b""])
+@pytest.mark.parametrize(
+    "text", [b"a: 1\n\nb\n", b"a: 1\r\n\r\nb\r\n", b"a: 1\n\r\nb\r\nc\n", b"a\rb\r\r\n\r", b"\n", b""]
+)
 def test_any_line_ends_go_out_as_crlf_and_sizes_are_true(ann, home, text):
     deliver(home, text)
     (read,) = ann.texts().values()

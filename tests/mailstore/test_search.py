@@ -301,7 +301,11 @@ def test_what_vanishes_during_the_search_is_left_out(house, mailbox, find, wante
 
 
 def test_a_number_above_exists_is_an_error_whatever_else_is_asked(find):
-    for wanted in (Sequence(numbers(b"5")), And((HasFlag("unknown"), Sequence(numbers(b"1:7")))), Not(Sequence(numbers(b"9")))):
+    for wanted in (
+        Sequence(numbers(b"5")),
+        And((HasFlag("unknown"), Sequence(numbers(b"1:7")))),
+        Not(Sequence(numbers(b"9"))),
+    ):
         with pytest.raises(BadSyntax):
             find(wanted)
 

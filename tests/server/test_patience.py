@@ -106,7 +106,7 @@ class BrokenDisk:
 
 class BrokenHouse(SmallHouse):
     def begin(self, listener, peer):
-        return lambda private, log: BrokenConversation(private, log, self.loop)
+        return lambda private, log, security: BrokenConversation(private, log, self.loop)
 
 
 class BrokenConversation(SmallConversation):

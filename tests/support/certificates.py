@@ -26,7 +26,10 @@ def self_signed(host: str) -> tuple[bytes, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=7))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -88,7 +91,10 @@ class Authority:
         """A person's certificate, or with hosts (names or IP addresses) a server's; of negative days an expired one."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme"), x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme"),
+                x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            ]
         )
         builder = self._builder(subject, key, serial, days)
         names = [x509.RFC822Name(email) for email in emails] + [_host_name(host) for host in hosts]
@@ -101,7 +107,9 @@ class Authority:
         """The list of revoked certificates, PEM."""
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
-        builder = builder.last_update(now - datetime.timedelta(days=30)).next_update(now + datetime.timedelta(days=days))
+        builder = builder.last_update(now - datetime.timedelta(days=30)).next_update(
+            now + datetime.timedelta(days=days)
+        )
         for one in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
             builder = builder.add_revoked_certificate(entry.revocation_date(now).build())

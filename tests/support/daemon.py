@@ -64,7 +64,15 @@ def free_ports(number: int) -> list[int]:
 class Daemon:
     """`imapd -c FILE` as a child process. people: login name to password, all in the clear."""
 
-    def __init__(self, folder: Path, people: dict[str, str] | None = None, workers: int = 2, service: str = "", mail: str = "", level: str = "info") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        people: dict[str, str] | None = None,
+        workers: int = 2,
+        service: str = "",
+        mail: str = "",
+        level: str = "info",
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.people = people or {"anna": "secret", "ben": "secret"}
@@ -76,8 +84,13 @@ class Daemon:
         self.write_people()
         (folder / "imapd.ini").write_text(
             CONFIGURATION.format(
-                port=self.port, tls_port=self.tls_port, strict_port=self.strict_port,
-                workers=workers, service=service, mail=mail, level=level,
+                port=self.port,
+                tls_port=self.tls_port,
+                strict_port=self.strict_port,
+                workers=workers,
+                service=service,
+                mail=mail,
+                level=level,
             )  # fmt: skip
         )
         self.log_path = folder / "log"

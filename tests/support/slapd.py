@@ -100,7 +100,12 @@ def person(name: str, suffix: str = "dc=acme,dc=example", password: str = "secre
     """An entry ou=people of somebody, LDIF; attributes replace or add to the usual ones, `objectClass` adds."""
     domain = ".".join(part.partition("=")[2] for part in suffix.split(",")) if suffix.startswith("dc=") else "example"
     extra = attributes.pop("objectClass", "")
-    values = {"uid": name, "cn": f"{name.capitalize()} Example", "sn": "Example", "mail": f"{name}@{domain}"} | attributes
+    values = {
+        "uid": name,
+        "cn": f"{name.capitalize()} Example",
+        "sn": "Example",
+        "mail": f"{name}@{domain}",
+    } | attributes
     lines = [f"dn: uid={name},ou=people,{suffix}", "objectClass: inetOrgPerson"]
     lines += [f"objectClass: {word}" for word in extra.split()]
     lines += [f"{key}: {value}" for key, value in values.items()]
@@ -146,7 +151,7 @@ class Slapd:
         (folder / "ca.pem").write_bytes(authority().itself.pem)
         authority().issue("server", purpose=ExtendedKeyUsageOID.SERVER_AUTH, hosts=hosts).write(folder, "server")
         self._policy = policy
-        self._overlays = ("overlay ppolicy\n" f'ppolicy_default "cn=policy,{suffix}"\n' if policy else "") + overlays
+        self._overlays = (f'overlay ppolicy\nppolicy_default "cn=policy,{suffix}"\n' if policy else "") + overlays
         self._settings = settings
         self.configure(access)
         self._load(self._frame(max_age) + "\n" + entries)
@@ -233,7 +238,9 @@ class Slapd:
 
     def values(self, dn: str, attribute: str) -> list[str]:
         """The values of an entry's attribute, an operational one too."""
-        out = self._tool("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", dn, "-s", "base", "(objectClass=*)", attribute)
+        out = self._tool(
+            "ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", dn, "-s", "base", "(objectClass=*)", attribute
+        )
         prefix = f"{attribute.lower()}:"
         return [line[len(prefix) :].strip() for line in out.splitlines() if line.lower().startswith(prefix)]
 
@@ -251,7 +258,10 @@ class Slapd:
         top = {"dc": "dcObject\nobjectClass: organization\no: x", "o": "organization", "c": "country"}[kind]
         entries = [
             f"dn: {self.suffix}\nobjectClass: {top}\n{kind}: {value}\n",
-            *(f"dn: ou={name},{self.suffix}\nobjectClass: organizationalUnit\nou: {name}\n" for name in ("people", "groups", "services")),
+            *(
+                f"dn: ou={name},{self.suffix}\nobjectClass: organizationalUnit\nou: {name}\n"
+                for name in ("people", "groups", "services")
+            ),
             f"dn: {self.service_dn}\nobjectClass: applicationProcess\nobjectClass: simpleSecurityObject\ncn: imapd\nuserPassword: service\n",
         ]
         if self._policy:

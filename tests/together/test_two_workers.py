@@ -82,8 +82,13 @@ def test_in_idle_each_sees_what_the_other_does_within_a_second(pair):
     heard_within(first, 1.0, rb"\* 3 FETCH \(.*\\Deleted.*\)")
     second.ok("EXPUNGE")
     heard = heard_within(first, 1.0, rb"\* 1 EXPUNGE")
-    heard += heard_within(first, 1.0, rb"\* \d EXPUNGE") if len([line for line in heard if b"EXPUNGE" in line]) < 2 else []
-    assert sorted(line for line in heard if b"EXPUNGE" in line) in ([b"* 1 EXPUNGE", b"* 2 EXPUNGE"], [b"* 1 EXPUNGE", b"* 3 EXPUNGE"])
+    heard += (
+        heard_within(first, 1.0, rb"\* \d EXPUNGE") if len([line for line in heard if b"EXPUNGE" in line]) < 2 else []
+    )
+    assert sorted(line for line in heard if b"EXPUNGE" in line) in (
+        [b"* 1 EXPUNGE", b"* 2 EXPUNGE"],
+        [b"* 1 EXPUNGE", b"* 3 EXPUNGE"],
+    )
 
     first.send(b"DONE\r\n")
     untagged, tagged = first.finish(tag)
@@ -96,7 +101,11 @@ def test_sequence_numbers_hold_still_for_the_other_worker_too(pair):
     second.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
     second.ok("EXPUNGE")
     untagged = first.ok("FETCH 2:4 (UID)")
-    assert [line for line in untagged if b"UID" in line] == [b"* 2 FETCH (UID 2)", b"* 3 FETCH (UID 3)", b"* 4 FETCH (UID 4)"]
+    assert [line for line in untagged if b"UID" in line] == [
+        b"* 2 FETCH (UID 2)",
+        b"* 3 FETCH (UID 3)",
+        b"* 4 FETCH (UID 4)",
+    ]
     assert not any(b"EXPUNGE" in line for line in untagged)
     assert b"* 1 EXPUNGE" in first.ok("NOOP")
 

@@ -331,7 +331,13 @@ def test_a_line_of_a_megabyte_takes_no_time():
     megabyte = 1_000_000
     assert len(scan(b'"' + b"x" * megabyte + b'"').string()) == megabyte
     assert len(scan(b'"' + b'\\"' * megabyte + b'"').string()) == megabyte
-    for octets in (b"(" + b"a " * megabyte + b"a)", b'"' + b"x" * megabyte, b'"' + b"\\\\" * megabyte, b"1," * megabyte, b"9" * megabyte):
+    for octets in (
+        b"(" + b"a " * megabyte + b"a)",
+        b'"' + b"x" * megabyte,
+        b'"' + b"\\\\" * megabyte,
+        b"1," * megabyte,
+        b"9" * megabyte,
+    ):
         for reader in READERS - {"rest", "tag", "atom", "astring", "keyword", "command_name", "mailbox", "flag"}:
             scanner = scan(octets)
             try:

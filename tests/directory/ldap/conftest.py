@@ -112,7 +112,6 @@ def heart(gevent_loop):
     greenlet.kill()
 
 
-
 @pytest.fixture
 def open_directory():
     """Makes directories over servers; the arguments are those of support.open_directory."""
