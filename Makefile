@@ -33,6 +33,7 @@ check: $(STAMP)-check
 
 bench: $(STAMP)-test
 	$(BIN)/python -m tests.bench.fairness
+	$(BIN)/python -m tests.bench.outage
 
 fuzz: $(STAMP)-test
 	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)

@@ -361,7 +361,7 @@ class Directory:
         "stored passwords then, and does not count as a failure with the server.",
     )
     timeout: float = setting(
-        duration(1, MINUTE), 6.0, "ldap: how long a question waits for its answer, over all servers."
+        duration(1, MINUTE), 4.0, "ldap: how long a question waits for its answer, over all servers."
     )
     connections: int = setting(
         whole(1, 64),

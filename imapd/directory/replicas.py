@@ -2,8 +2,9 @@
 
 A replica is UP, DOUBTFUL after a failure, and DOWN after two in a row. Those that are UP are asked first, in the order
 in which the administrator named them, then the doubtful ones; one that is DOWN is not asked, so that nobody waits for
-it. From its first failure on it is tried in the background, after 1 s at first, up to 30 s, by one attempt at a time;
-when that shows it well, it is UP again, and the next who asks comes back to it.
+it. From its first failure on it is tried in the background, every second or so, by one attempt at a time; when that
+shows it well, it is UP again, and the next who asks comes back to it. The attempts do not grow rarer: one connection a
+second costs nobody anything, and people wait for a directory that is back.
 
 A failure is no answer in time, a broken connection, a server that says that it cannot, or one that does not show the
 directory's content to the daemon. A wrong password is an answer.
@@ -35,7 +36,8 @@ Result = TypeVar("Result")
 
 # One failure may be chance; two in a row are not.
 _FAILURES_TO_BE_DOWN = 2
-_FIRST_DELAY, _LONGEST_DELAY, _JITTER = 1.0, 30.0, 0.2
+_BETWEEN_TRIES, _JITTER = 1.5, 0.2  # so that a server that is back is asked again within 2 s
+_BETWEEN_LOOK_UPS = 30.0
 
 
 class Health(IntEnum):
@@ -162,7 +164,7 @@ class Replica:
         log.warning("%s%s", failure, "; it is not asked until it is well" if self._failures == 2 else "")
         if not self._probing and not self._closed:
             self._probing = True
-            self._next_try = self._loop.monotonic() + _FIRST_DELAY
+            self._next_try = self._loop.monotonic() + _BETWEEN_TRIES
             self._loop.spawn(self._try_until_well)
 
     def _well(self) -> None:
@@ -171,15 +173,13 @@ class Replica:
         self._failures = 0
 
     def _try_until_well(self) -> None:
-        delay = _FIRST_DELAY
         try:
             while self._failures and not self._closed:
-                pause = delay * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311, nothing secret
+                pause = _BETWEEN_TRIES * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311, nothing secret
                 self._next_try = self._loop.monotonic() + pause
                 self._loop.sleep(pause)
                 if self._failures and not self._closed and self._try():
                     self._well()
-                delay = min(delay * 2, _LONGEST_DELAY)
         finally:
             self._probing = False
             self._next_try = None
@@ -276,7 +276,7 @@ class Replicas:
             answer = self._loop.offload(srv.look_up, source)
         except DirectoryDown as failure:
             log.warning("%s", failure)
-            self._good_until[source] = self._loop.monotonic() + _LONGEST_DELAY
+            self._good_until[source] = self._loop.monotonic() + _BETWEEN_LOOK_UPS
         else:
             self._named[source] = answer
             self._good_until[source] = self._loop.monotonic() + answer.seconds

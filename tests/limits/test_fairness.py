@@ -49,9 +49,10 @@ def fill(maildir, count):
 class Neighbour(threading.Thread):
     """Somebody on the same worker who asks for nothing again and again, and keeps the time of each answer."""
 
-    def __init__(self, daemon):
+    def __init__(self, daemon, name="ben", password="secret"):
         super().__init__(daemon=True)
-        self.client = daemon.login("ben")
+        self.client = daemon.connect()
+        self.client.ok(f"LOGIN {name} {password}")
         self.times = []
         self.go_on = True
 

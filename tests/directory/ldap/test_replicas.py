@@ -14,7 +14,7 @@ from tests.support.slapd import HIDDEN, person
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """The first try in the background comes after 0.1 s instead of 1 s."""
-    monkeypatch.setattr(replicas, "_FIRST_DELAY", 0.1)
+    monkeypatch.setattr(replicas, "_BETWEEN_TRIES", 0.1)
 
 
 def ada(server):
@@ -164,10 +164,10 @@ def test_a_hundred_users_make_one_probe_at_a_time(open_pool):
         assert server.clients - before == 1, "one probe, which is waiting for its answer"
 
 
-def test_tries_in_the_background_grow_rarer_up_to_a_bound(open_pool, monkeypatch):
+def test_a_server_that_is_down_is_tried_often_enough_to_be_back_within_two_seconds(open_pool, monkeypatch):
     pool = open_pool(["ldap://127.0.0.1:1"])
     slept = []
-    monkeypatch.setattr(replicas, "_FIRST_DELAY", 1.0)
+    monkeypatch.setattr(replicas, "_BETWEEN_TRIES", 1.5)
     monkeypatch.setattr(
         pool._loop,
         "sleep",
@@ -176,8 +176,7 @@ def test_tries_in_the_background_grow_rarer_up_to_a_bound(open_pool, monkeypatch
     with pytest.raises(DirectoryDown):
         pool.bind_as("uid=x,o=x", b"secret")
     wait_for(lambda: len(slept) == 8)
-    for seconds, delay in zip(slept, (1, 2, 4, 8, 16, 30, 30, 30), strict=True):
-        assert delay * 0.8 <= seconds <= delay * 1.2
+    assert all(0.5 <= seconds <= 1.9 for seconds in slept)
 
 
 def test_a_dead_server_is_noticed_while_a_connection_to_it_lives_on(make_slapd, open_pool):
