@@ -27,7 +27,7 @@ from tests.support.slapd import people
 
 # A loaded machine is late by that much.
 SLACK = 0.4
-STALL = 0.1
+STALL = 0.25
 
 
 def ada(server):

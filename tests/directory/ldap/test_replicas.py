@@ -80,7 +80,7 @@ def test_a_silent_one_costs_one_user_a_moment_and_nobody_after_him(twins, open_p
         assert pool.bind_as(ada(first), b"secret") is Verdict.RIGHT
     first.resume()
     wait_for(lambda: told(find(pool, first)) == "first")
-    assert heart.longest() < 0.1
+    assert heart.longest() < 0.25
 
 
 def test_a_password_that_one_may_have_seen_is_not_sent_to_the_next(twins, open_pool):
@@ -124,7 +124,7 @@ def test_when_all_are_down_that_is_said_at_once(open_pool, heart):
             pytest.raises(DirectoryDown, match=rf"{one.uri}: no answer .*{other.uri}: no answer"),
         ):
             pool.bind_as("uid=x,o=x", b"secret")
-    assert heart.longest() < 0.1
+    assert heart.longest() < 0.25
 
 
 def test_one_replica_alone_is_left_alone_after_two_failures_and_come_back_to(make_slapd, open_pool):
