@@ -1,7 +1,7 @@
 # make run     a demonstration server with sample mail, on this machine only
 # make test    everything that a change must pass; installs what it needs
 # make check   linters and types
-# make bench    how long others wait while one works hard
+# make bench    logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
 # make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
@@ -34,6 +34,7 @@ check: $(STAMP)-check
 bench: $(STAMP)-test
 	$(BIN)/python -m tests.bench.fairness
 	$(BIN)/python -m tests.bench.outage
+	$(BIN)/python -m tests.bench.logins
 
 fuzz: $(STAMP)-test
 	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)

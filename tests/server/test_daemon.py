@@ -1,5 +1,6 @@
 """The daemon as a whole: a real process, its signals, its workers' deaths, its privileges."""
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -252,9 +253,10 @@ def test_a_reload_takes_new_certificates_and_more_workers_and_another_port(tmp_p
 
 
 def test_a_socket_of_systemd_is_served_by_all_workers_and_kept_over_a_reload(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as handed:
+    with socket.create_server(("127.0.0.1", 0)) as handed, contextlib.ExitStack() as ending:
         daemon = Daemon(tmp_path, port=handed.getsockname()[1])
         daemon.start(handed)
+        ending.push(daemon)
         daemon.port = handed.getsockname()[1]
         assert daemon.told() == "READY=1"
         for name in ("one.example", "two.example"):
@@ -266,8 +268,7 @@ def test_a_socket_of_systemd_is_served_by_all_workers_and_kept_over_a_reload(tmp
             assert [daemon.told(), daemon.told()] == ["RELOADING=1", "READY=1"]
             with Client(daemon.port) as client:
                 assert "* OK" in client.line(), name
-        daemon.__exit__()
-        assert daemon.process.returncode == 0
+    assert daemon.process.returncode == 0
 
 
 def test_workers_end_when_the_master_is_killed(daemon):
