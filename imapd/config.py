@@ -15,10 +15,12 @@ from typing import Any
 import configobj
 
 from imapd import settings as table
+from imapd.declare import Declaration, declared
 from imapd.directory.presets import FIELDS
 from imapd.directory.sasl import MECHANISMS
 from imapd.kinds import DN, PLACE, Kind
-from imapd.settings import Declaration, Directory, Listener, NamedCertificate, OAuth, Settings, Tls
+from imapd.peoplesettings import Directory, OAuth
+from imapd.settings import Listener, NamedCertificate, Settings, Tls
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Reader:
         return tuple(found)
 
     def _section(self, place: tuple[str, ...], kind: type, raw: dict[str, Any], inner: dict[str, Any]) -> Any:
-        known = table.declared(kind)
+        known = declared(kind)
         values = dict(inner)
         for key, (field, declaration) in known.items():
             if key in raw:

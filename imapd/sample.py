@@ -7,8 +7,9 @@ from typing import Any
 
 import imapd
 from imapd import settings as table
+from imapd.declare import Declaration, declared
 from imapd.kinds import WORKERS, in_words
-from imapd.settings import Declaration, NamedCertificate
+from imapd.settings import NamedCertificate
 
 HEAD = """\
 # imapd.ini: the configuration of imapd. Every setting with its default; `imapd check -c FILE` reads a file and says
@@ -43,7 +44,7 @@ def sample_file() -> str:
 def _keys(place: tuple[str, ...], kind: type, indent: str, explain: bool) -> list[str]:
     chosen = CHOSEN.get(place, {})
     lines = []
-    for key, (field, declaration) in table.declared(kind).items():
+    for key, (field, declaration) in declared(kind).items():
         if explain:
             lines += ["", *(indent + line for line in _comment(_help(declaration)))]
         if key in chosen:
@@ -154,7 +155,7 @@ def manual_page() -> str:
 
 def _man_keys(kind: type) -> str:
     lines = []
-    for key, (field, declaration) in table.declared(kind).items():
+    for key, (field, declaration) in declared(kind).items():
         default = (
             "must be set" if declaration.required else f"default: {written(declaration, field.default) or 'not set'}"
         )

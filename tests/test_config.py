@@ -8,6 +8,7 @@ import pytest
 
 from imapd import settings as table
 from imapd.config import ConfigError, load
+from imapd.declare import declared
 from imapd.kinds import in_words
 from imapd.sample import manual_page, sample_file
 
@@ -192,7 +193,7 @@ def test_the_sample_file_is_a_right_configuration(tmp_path):
 def test_the_sample_shows_every_setting():
     sample = sample_file()
     for kind in table.SECTIONS.values():
-        for key in table.declared(kind):
+        for key in declared(kind):
             assert f"{key} = " in sample, key
 
 

@@ -22,7 +22,7 @@ from imapd.directory.person import AttributeMap
 from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
-    from imapd.settings import Directory as Declared
+    from imapd.peoplesettings import Directory as Declared
     from imapd.settings import Settings
 
 logger = logging.getLogger("imapd.server")

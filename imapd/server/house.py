@@ -32,7 +32,8 @@ from imapd.server.loop import GeventLoop
 
 if TYPE_CHECKING:
     from imapd.directory.person import Person
-    from imapd.settings import Listener, OAuth, Settings
+    from imapd.peoplesettings import OAuth
+    from imapd.settings import Listener, Settings
 
 # An idle client's connection shows life after that long at the earliest, and twice that at the latest: the address
 # translators of mobile networks forget a silent connection after five minutes.

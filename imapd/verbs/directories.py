@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from imapd.directory.interface import Ambiguous
 from imapd.directory.names import LoginName
 from imapd.model.errors import Unreachable
-from imapd.settings import Directory, Settings
+from imapd.peoplesettings import Directory
+from imapd.settings import Settings
 from imapd.verbs.become import Stop, become_daemon
 
 if TYPE_CHECKING:
