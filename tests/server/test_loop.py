@@ -4,9 +4,11 @@ import subprocess
 import sys
 import textwrap
 
+import argon2
 import gevent
 import pytest
 
+from imapd.directory import passwords
 from imapd.model.errors import Overdue
 from imapd.server.loop import GeventLoop
 
@@ -130,3 +132,21 @@ def test_a_patched_process_keeps_its_threads_locks_processes_and_databases():
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "well\n", done.stderr
+
+
+def test_a_password_hash_lets_others_go_on(loop):
+    stored = argon2.PasswordHasher(time_cost=4, memory_cost=65536, parallelism=1).hash("secret").encode()
+    beats = []
+
+    def beat():
+        while True:
+            beats.append(True)
+            gevent.sleep(0.001)
+
+    heart = gevent.spawn(beat)
+    gevent.sleep(0)
+    before = len(beats)
+    assert loop.offload_hash(passwords.verify, b"{ARGON2}" + stored, b"secret")
+    heart.kill()
+    # The hash takes some hundred milliseconds; a loop that was held would not have had a single turn.
+    assert len(beats) - before >= 5
