@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imapd.config import load
+from imapd.directory import ldapuri
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,13 @@ def test_the_section_of_a_directory_is_a_right_configuration(text, tmp_path):
     assert (
         directory.type == "ldap" and directory.uri and directory.base and directory.bind_dn and directory.check_person
     )
+
+
+def test_the_places_of_servers_that_are_named_in_words_are_right():
+    places = re.findall(r"(ldap[a-z]*://[^\s`,)]+)", README)
+    assert any(place.startswith("ldapi://") for place in places)
+    for place in places:
+        ldapuri.parse(place.rstrip("."))
 
 
 def test_the_smaller_configuration_is_right(tmp_path):
