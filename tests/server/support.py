@@ -6,19 +6,12 @@ was executed.
 """
 
 import contextlib
-import datetime
-import ipaddress
 import os
 import signal
 import socket
 import ssl
 import time
 from types import SimpleNamespace
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from imapd.imap.command import Await, Continue, State, Upgrade
 from imapd.imap.dispatch import Admitted, Turned
@@ -29,34 +22,15 @@ from imapd.server.sockets import open_places
 from imapd.server.tls import Context, Identity
 from imapd.server.worker import READY, Door, Plan
 from imapd.wire.responses import ContinueResponse, Raw, Status
+from tests.support.certificates import self_signed
 
 
 def certificate(folder, name="localhost", key_name=None):
     """A self-signed certificate for the name and 127.0.0.1; the Identity with its two files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
     paths = Identity(str(folder / f"{name}.pem"), str(folder / f"{key_name or name}.key"))
-    with open(paths.certificate, "wb") as file:
-        file.write(made.public_bytes(serialization.Encoding.PEM))
-    with open(paths.key, "wb") as file:
-        file.write(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
+    for path, content in zip((paths.certificate, paths.key), self_signed(name), strict=True):
+        with open(path, "wb") as file:
+            file.write(content)
     return paths
 
 

@@ -144,21 +144,11 @@ class Subscribe(Command):
         return Done()
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe(Command):
-    """unsubscribe = "UNSUBSCRIBE" SP mailbox."""
+class Unsubscribe(Subscribe):
+    """unsubscribe = "UNSUBSCRIBE" SP mailbox; read as SUBSCRIBE is."""
 
+    __slots__ = ()
     name = "UNSUBSCRIBE"
-    states = LOGGED_IN
-
-    mailbox: str
-
-    @classmethod
-    def parse(cls, scan: Scanner, session: Session) -> Self:
-        scan.sp()
-        mailbox = read_name(scan)
-        scan.end()
-        return cls(mailbox)
 
     def run(self, session: Session) -> Running:
         session.account.unsubscribe(self.mailbox)
