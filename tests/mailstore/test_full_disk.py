@@ -85,7 +85,7 @@ def full_after_a_crash(place: Path) -> None:
 def read_only(place: Path) -> None:
     prepared(place).store.close()
     deliver(place / "ann")
-    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
     worker = Worker(place / "ann", WaitingLoop())
     view = View(worker.open(), read_only=False)
     assert view.exists == 30
@@ -99,7 +99,7 @@ def read_only(place: Path) -> None:
             continue
         except StoreError as other:
             raise AssertionError(other) from other
-    subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,rw", place], check=True)
     worker.put()
     assert len(worker.texts()) == 32
 
