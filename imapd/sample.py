@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from typing import Any
 
@@ -66,7 +67,8 @@ def _comment(text: str) -> list[str]:
 
 
 def _first_sentence(kind: type) -> str:
-    return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    # cleandoc: Python 3.13 takes the indentation off by itself, older ones do not.
+    return inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _shown(declaration: Declaration, default: Any) -> str:

@@ -77,7 +77,7 @@ class Index:
         self.touched: set[int] = set()
         try:
             uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
-            self._db = sqlite3.connect(uri, patience, isolation_level=None, check_same_thread=False, uri=True)
+            self._db = sqlite3.connect(uri, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
         except sqlite3.Error as error:
             raise translated(error) from error
 
