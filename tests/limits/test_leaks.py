@@ -109,9 +109,12 @@ def test_a_client_that_goes_away_leaves_nothing_behind(daemon, midst, end):
             client = daemon.login()
             midst(client)
             end(client)
-        wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 5)
-        assert temporary_files(daemon) == []
-        assert descriptors(worker) <= before + 5  # one left by each client would be fifteen
+        time.sleep(0.3)  # what the last ones sent may be on its way still, and makes a file for a moment
+        # One left by each client would be fifteen; a file of the index or two may have been opened meanwhile.
+        assert wait_for(lambda: not temporary_files(daemon) and descriptors(worker) <= before + 5), (
+            temporary_files(daemon),
+            descriptors(worker),
+        )
         first.ok("NOOP")
 
 
