@@ -28,7 +28,6 @@ from imapd.directory.person import AUTH_PASSWORD
 ITERATIONS = 10_000
 # A directory may be somebody else's. 2,000,000 rounds of PBKDF2-SHA256 are about a second of one core.
 MOST_ITERATIONS = 2_000_000
-SCHEME = "SCRAM-SHA-256"
 
 _SALT_SIZE = 16
 _RFC5803 = re.compile(

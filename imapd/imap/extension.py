@@ -24,7 +24,7 @@ A name offered twice is a mistake of ours and refused when the tables are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 from imapd.imap.command import Command, Response, State
 from imapd.imap.session import Session
 from imapd.mime.parts import parse as parse_message
+from imapd.model.errors import BadSyntax
 
 if TYPE_CHECKING:
     from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot
@@ -227,6 +228,28 @@ class Extension:
 
 
 Named = TypeVar("Named")
+Option = TypeVar("Option", bound=Entry)
+
+
+def read_options(
+    scan: Scanner, session: Session, table: Mapping[str, type[Option]], unknown: str
+) -> tuple[Option, ...]:
+    """Read the options of a table in their parentheses; one that is written twice counts once (RFC 5258 section 3).
+
+    unknown: the beginning of what is said of a word that the table does not have. Raises BadSyntax.
+    """
+
+    def read() -> Option:
+        word = scan.keyword()
+        option = table.get(word)
+        if option is None:
+            raise BadSyntax(f"{unknown} {word}")
+        return option.parse(scan, session)
+
+    options: dict[str, Option] = {}
+    for option in scan.parenthesized(read):
+        options.setdefault(option.name, option)
+    return tuple(options.values())
 
 
 class Offers:

@@ -113,13 +113,6 @@ class LimitExceeded(StoreError):
     default_code = "LIMIT"
 
 
-class NotStorable(StoreError):
-    """The store cannot keep such a message, or cannot give it in the form that was asked for (RFC 3516)."""
-
-    default_text = "The message cannot be kept or given in that form."
-    default_code = "UNKNOWN-CTE"
-
-
 class Corrupt(StoreError):
     """What is on disk contradicts itself; an administrator has to look at it."""
 

@@ -14,13 +14,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import LOGGED_IN, Command, Done, Response, Running
 from imapd.imap.commands.tree import Tree
-from imapd.imap.extension import Entry, Extension, ListReturn, ListSelection
+from imapd.imap.extension import Extension, ListReturn, ListSelection, read_options
 from imapd.mailstore.errors import NoSuchMailbox, StoreError
 from imapd.mailstore.store import MailboxEntry
 from imapd.model.errors import BadSyntax
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from imapd.model.loop import Loop
     from imapd.wire.scanner import Scanner
 
-Option = TypeVar("Option", bound=Entry)
 
 PATTERNS = 100
 """Patterns of one LIST: each is tried at each name."""
@@ -216,7 +215,7 @@ def _read_query(scan: Scanner, session: Session) -> ListQuery:
     extended = scan.peek() == b"("
     selections: tuple[ListSelection, ...] = ()
     if extended:
-        selections = _read_options(scan, lambda: _read_selection(scan, session))
+        selections = read_options(scan, session, session.offers.list_selections, "LIST has no selection option")
         scan.sp()
     query = ListQuery(scan.list_mailbox(), selections=selections, extended=extended)
     scan.sp()
@@ -232,36 +231,12 @@ def _read_query(scan: Scanner, session: Session) -> ListQuery:
     return query
 
 
-def _read_options(scan: Scanner, read: Callable[[], Option]) -> tuple[Option, ...]:
-    """Read options in their parentheses; one that is written twice counts once (RFC 5258 section 3)."""
-    options: dict[str, Option] = {}
-    for option in scan.parenthesized(read):
-        options.setdefault(option.name, option)
-    return tuple(options.values())
-
-
-def _read_selection(scan: Scanner, session: Session) -> ListSelection:
-    word = scan.keyword()
-    option = session.offers.list_selections.get(word)
-    if option is None:
-        raise BadSyntax(f"LIST has no selection option {word}")
-    return option.parse(scan, session)
-
-
 def _read_returns(scan: Scanner, session: Session) -> tuple[ListReturn, ...]:
     word = scan.keyword()
     if word != "RETURN":
         raise BadSyntax(f"RETURN was expected, not {word}")
     scan.sp()
-    return _read_options(scan, lambda: _read_return(scan, session))
-
-
-def _read_return(scan: Scanner, session: Session) -> ListReturn:
-    word = scan.keyword()
-    option = session.offers.list_returns.get(word)
-    if option is None:
-        raise BadSyntax(f"LIST has no return option {word}")
-    return option.parse(scan, session)
+    return read_options(scan, session, session.offers.list_returns, "LIST has no return option")
 
 
 def _complete(query: ListQuery, session: Session) -> None:

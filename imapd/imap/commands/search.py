@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import MAILBOX_OPEN, Command, Done, Running
 from imapd.imap.commands.searchkeys import BASE_KEYS
-from imapd.imap.extension import Extension, SearchReturn
+from imapd.imap.extension import Extension, SearchReturn, read_options
 from imapd.mailstore.search import search
 from imapd.mime.text import codec_of
 from imapd.model.criteria import And, Criterion, Sequence
@@ -126,7 +126,7 @@ class Search(Command):
         returns: tuple[SearchReturn, ...] = ()
         if extended:
             scan.sp()
-            returns = _read_returns(scan, session)
+            returns = read_options(scan, session, session.offers.search_returns, "SEARCH has no result option")
             scan.sp()
             word = _word(scan)
         if word == "CHARSET":
@@ -210,21 +210,6 @@ def _read_keys(reader: Reader, word: str) -> Criterion:
     while reader.scan.accept(b" ") and not reader.scan.at_end():
         keys.append(reader.key())
     return keys[0] if len(keys) == 1 else And(tuple(keys))
-
-
-def _read_returns(scan: Scanner, session: Session) -> tuple[SearchReturn, ...]:
-    options: dict[str, SearchReturn] = {}
-    for option in scan.parenthesized(lambda: _read_return(scan, session)):
-        options.setdefault(option.name, option)
-    return tuple(options.values())
-
-
-def _read_return(scan: Scanner, session: Session) -> SearchReturn:
-    word = scan.keyword()
-    option = session.offers.search_returns.get(word)
-    if option is None:
-        raise BadSyntax(f"SEARCH has no result option {word}")
-    return option.parse(scan, session)
 
 
 def _default_returns(session: Session) -> tuple[SearchReturn, ...]:
