@@ -1,12 +1,13 @@
-"""One session's handle on an account whose mail lies in a Maildir. What it knows is shared (mailstore/core)."""
+"""One session's handle on an account whose mail lies in files. What it knows is shared (mailstore/core)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from imapd.mailstore import changes, maildir, subscriptions, tree
-from imapd.mailstore.bench import Bench, disk_errors, folder_path
+from imapd.mailstore import maildir, subscriptions, tree
+from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import StoreError, UnknownOutcome
+from imapd.mailstore.formats import Spooled
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
 from imapd.mailstore.rows import BoxRow
@@ -38,7 +39,7 @@ class LocalAccount:
         core = self._core
         with disk_errors():
             rows = core.reading(lambda index: index.boxes()) if core.is_current() else []
-            on_disk = {b"", *maildir.folders(core.root)}
+            on_disk = core.format.directories(core.root)
         if on_disk - core.unfit != {row.directory for row in rows}:
             core.unfit = core.locked(tree.discover)
             rows = core.reading(lambda index: index.boxes())
@@ -56,7 +57,7 @@ class LocalAccount:
 
     def rename(self, old: str, new: str) -> None:
         if old == names.INBOX:
-            self._core.locked(lambda bench: changes.empty_inbox_into(bench, new))
+            self._core.locked(lambda bench: bench.format.empty_inbox_into(bench, new))
         else:
             self._core.locked(lambda bench: tree.rename(bench, old, new))
 
@@ -83,7 +84,7 @@ class LocalAccount:
         core = self._core
         with disk_errors():
             row = core.reading(lambda index: index.box_named(name)) if core.is_current() else None
-            is_there = row is not None and maildir.is_folder(folder_path(core.root, row.directory))
+            is_there = row is not None and core.format.is_mailbox(core.root, row.directory)
         if row is None or not is_there:
             row = core.locked(lambda bench: tree.find(bench, name))
         known = core.mailboxes.get((row.id, row.uidvalidity))
@@ -91,9 +92,12 @@ class LocalAccount:
 
     def _closed(self, shared: SharedMailbox) -> None:
         shared.users -= 1
-        if not shared.users and self._core.mailboxes.get(shared.key) is shared:
-            del self._core.mailboxes[shared.key]
-        self._release()
+        try:
+            if not shared.users and self._core.mailboxes.get(shared.key) is shared:
+                del self._core.mailboxes[shared.key]
+                shared.write_back()
+        finally:
+            self._release()
 
     # Messages on their way in
 
@@ -117,10 +121,10 @@ class LocalAccount:
             raise
         return placed
 
-    def _finished(self, message: Incoming) -> changes.Spooled:
+    def _finished(self, message: Incoming) -> Spooled:
         spool = _own(message)
         date = int(self._core.loop.time()) if message.internal_date is None else message.internal_date
-        return changes.Spooled(spool.path, spool.finish(), spool.octets, spool.size, message.flags, date)
+        return Spooled(spool.path, spool.finish(), spool.octets, spool.size, message.flags, date)
 
     def close(self) -> None:
         if self._is_open:
@@ -137,10 +141,10 @@ def _own(message: Incoming) -> LocalSpool:
     return message.spool
 
 
-def _append(bench: Bench, name: str, spooled: Sequence[changes.Spooled], spools: Sequence[LocalSpool]) -> Placed:
+def _append(bench: Bench, name: str, spooled: Sequence[Spooled], spools: Sequence[LocalSpool]) -> Placed:
     """Append, in the disk thread; on success the files belong to the mailbox, and are closed here, where a connection
     that is killed meanwhile cannot close them too early."""
-    placed = changes.append(bench, name, spooled)
+    placed = bench.format.append(bench, name, spooled)
     for spool in spools:
         spool.release()
     return placed

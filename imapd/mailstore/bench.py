@@ -10,13 +10,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imapd.mailstore import maildir
 from imapd.mailstore.errors import Denied, Gone, NoSpace, OverQuota, Retry, StoreError
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.index import Index
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow
+
+if TYPE_CHECKING:
+    from imapd.mailstore.formats import MailFormat
 
 log = logging.getLogger("imapd.mailstore")
 
@@ -39,6 +42,7 @@ class Bench:
     index: Index
     now: float
     settings: DiskSettings
+    format: "MailFormat"
     changed: set[bytes] = field(default_factory=set)
 
     def box(self, box: int) -> BoxRow:
@@ -50,11 +54,7 @@ class Bench:
 
     def folder(self, box: BoxRow) -> bytes:
         """The path of a mailbox."""
-        return folder_path(self.root, box.directory)
-
-    def path(self, box: BoxRow, row: MessageRow) -> bytes:
-        """Where the file of a message lies, as far as the index knows."""
-        return self.root + b"/" + relative_path(box.directory, row.place, row.file)
+        return self.format.folder(self.root, box.directory)
 
     def names(self, box: BoxRow) -> FlagNames:
         """The flags of a mailbox in all their spellings."""
@@ -63,18 +63,6 @@ class Bench:
     def scratch(self) -> bytes:
         """The path of a new file in tmp/."""
         return self.root + b"/tmp/" + maildir.new_base(self.now, 0, 0).partition(b",")[0]
-
-
-def folder_path(root: bytes, directory: bytes) -> bytes:
-    """The path of a mailbox's directory; INBOX's is the root itself."""
-    return root + b"/" + directory if directory else root
-
-
-def relative_path(directory: bytes, place: int, file: bytes) -> bytes:
-    """The path of a message file, relative to the Maildir."""
-    if place == maildir.ELSEWHERE:
-        return file
-    return b"/".join([part for part in (directory, maildir.PLACES[place], file) if part])
 
 
 _NO_SPACE: Final = {errno.ENOSPC}

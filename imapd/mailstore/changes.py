@@ -1,10 +1,10 @@
-"""Writes to messages: append, copy, move, flags, expunge. Each is one transaction, done under the account's lock.
+"""Writes to the messages of a Maildir: append, copy, move, expunge. Each is one transaction, under the account's lock.
 
 The commit comes first, and the files follow (mailstore/settle), so a crash leaves the state before or the state after:
 
     append, copy   the text lies in tmp/, durable; commit; rename into cur/; directory durable; then the client is told
     move           commit: the message is in the target, its file still elsewhere; rename
-    flags          commit; rename
+    flags          commit (mailstore/rowchanges); rename
     expunge        commit: the message is a tombstone that knows its file; unlink
 
 An append or copy whose renames the disk refuses is taken back and reported. The others stay done: the index has them.
@@ -12,33 +12,21 @@ An append or copy whose renames the disk refuses is taken back and reported. The
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from imapd.mailstore import maildir, tree
-from imapd.mailstore.bench import Bench, explained, relative_path
+from imapd.mailstore.bench import Bench, explained
 from imapd.mailstore.errors import StoreError, UnknownOutcome
 from imapd.mailstore.flagnames import DELETED, FlagNames
+from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import ELSEWHERE
-from imapd.mailstore.rows import BoxRow, MessageRow, message_id
-from imapd.mailstore.settle import settle, target_name
+from imapd.mailstore.rowchanges import insert, numbered, translated
+from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.settle import path_of, settle, target_name
 from imapd.mailstore.store import Placed
 from imapd.mailstore.sync import take_in
 from imapd.mailstore.tree import find
-from imapd.model.flags import FlagChange, Flags
 from imapd.model.names import INBOX
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A finished message in tmp/, its file open: octets on disk and on the wire, its flags and internal date."""
-
-    path: bytes
-    fd: int
-    octets: int
-    size: int
-    flags: Flags
-    date: int
 
 
 def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
@@ -65,25 +53,13 @@ def _newcomer(bench: Bench, file: bytes, mask: int, size: int, octets: int, date
     return MessageRow(0, ELSEWHERE, file, base, mask, 0, size, octets, date, 1)
 
 
-def _numbered(box: BoxRow, rows: Iterable[MessageRow]) -> list[MessageRow]:
-    return [
-        row._replace(id=message_id(box.id, uid), modseq=box.modseq + 1) for uid, row in enumerate(rows, box.uidnext)
-    ]
-
-
-def _insert(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow]) -> None:
-    bench.index.add_keywords(box.id, names.added)
-    bench.index.insert(rows)
-    bench.index.update_box(box.id, uidnext=box.uidnext + len(rows), modseq=box.modseq + 1)
-
-
 def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], sources: list[int]) -> Placed:
     """Commit messages that lie in tmp/ and bring them to cur/; taken back where that cannot be done."""
     if not rows:
         return Placed(box.uidvalidity, (), ())
-    rows = _numbered(box, rows)
+    rows = numbered(box, rows)
     with bench.index.transaction():
-        _insert(bench, box, names, rows)
+        insert(bench, box, names, rows)
     bench.changed.add(bench.folder(box))
     refused = settle(bench).among([row.id for row in rows])
     if refused is not None:
@@ -115,13 +91,13 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     source_names, names = bench.names(bench.box(box_id)), bench.names(goal)
-    masks = [_translated(row.mask, source_names, names) for row in rows]
+    masks = [translated(row.mask, source_names, names) for row in rows]
     made: list[MessageRow] = []
     try:
         for row, mask in zip(rows, masks, strict=True):
             link = bench.scratch()
             made.append(_newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
-            maildir.link_or_copy(bench.path(bench.box(box_id), row), link, bench.settings.file_mode)
+            maildir.link_or_copy(path_of(bench, bench.box(box_id), row), link, bench.settings.file_mode)
     except OSError:
         for row in made:
             with contextlib.suppress(OSError):
@@ -165,8 +141,8 @@ def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxR
     arrived = [
         _newcomer(
             bench,
-            relative_path(box.directory, row.place, row.file),
-            _translated(row.mask, source_names, names),
+            maildir.relative_path(box.directory, row.place, row.file),
+            translated(row.mask, source_names, names),
             row.size,
             row.octets,
             row.date,
@@ -177,51 +153,19 @@ def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxR
     bench.index.update_box(box.id, modseq=box.modseq + 1)
     # Within one mailbox the two halves of the move share its modseq.
     goal = bench.box(goal.id)
-    _insert(bench, goal, names, _numbered(goal, arrived))
+    insert(bench, goal, names, numbered(goal, arrived))
     bench.changed |= {bench.folder(box), bench.folder(goal)}
-
-
-def _translated(mask: int, source: FlagNames, target: FlagNames) -> int:
-    """A mask of one mailbox as a mask of another. Raises LimitExceeded."""
-    words = [word for number, word in enumerate(source.keywords) if mask >> 8 + number & 1]
-    return mask & 0x1F | target.mask(words)
 
 
 def _present(bench: Bench, box_id: int, uids: Sequence[int] | None) -> list[MessageRow]:
     """The rows of messages whose files are where the index says; the mailbox is looked through where one is not."""
     box = bench.box(box_id)
     rows = bench.index.rows(box_id, uids)
-    if all(os.path.lexists(bench.path(box, row)) for row in rows):
+    if all(os.path.lexists(path_of(bench, box, row)) for row in rows):
         return rows
     take_in(bench, box_id, read_write=False, force=True)
     rows = bench.index.rows(box_id, uids)
-    return [row for row in rows if os.path.lexists(bench.path(box, row))]
-
-
-def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
-    """Change flags; the UIDs of the messages that there are."""
-    settle(bench)
-    box = bench.box(box_id)
-    rows = bench.index.rows(box_id, uids)
-    names = bench.names(box)
-    if not rows:
-        return ()
-    bits = names.mask(flags, create=how is not FlagChange.REMOVE)
-    changes = [(row.id, mask, box.modseq + 1) for row in rows if (mask := _changed(row.mask, how, bits)) != row.mask]
-    if changes:
-        with bench.index.transaction():
-            bench.index.add_keywords(box_id, names.added)
-            bench.index.reflag(changes)
-            bench.index.update_box(box_id, modseq=box.modseq + 1)
-        bench.changed.add(bench.folder(box))
-        settle(bench)
-    return tuple([row.uid for row in rows])
-
-
-def _changed(mask: int, how: FlagChange, bits: int) -> int:
-    if how is FlagChange.ADD:
-        return mask | bits
-    return bits if how is FlagChange.REPLACE else mask & ~bits
+    return [row for row in rows if os.path.lexists(path_of(bench, box, row))]
 
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
@@ -231,30 +175,10 @@ def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int,
     rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
     if not rows:
         return ()
-    graves = [(row.id, box.modseq + 1, relative_path(box.directory, row.place, row.file)) for row in rows]
+    graves = [(row.id, box.modseq + 1, maildir.relative_path(box.directory, row.place, row.file)) for row in rows]
     with bench.index.transaction():
         bench.index.bury(graves)
         bench.index.update_box(box_id, modseq=box.modseq + 1)
     bench.changed.add(bench.folder(box))
     settle(bench)
     return tuple([row.uid for row in rows])
-
-
-def claim_recent(bench: Bench, box_id: int, up_to: int) -> int:
-    """Raise the watermark of \\Recent; where it was before."""
-    box = bench.box(box_id)
-    if up_to > box.recent:
-        with bench.index.settling():  # a power cut may make messages recent once more, which harms nobody
-            bench.index.update_box(box_id, recent=up_to)
-    return box.recent
-
-
-def mend_size(bench: Bench, box_id: int, uid: int, size: int, octets: int) -> None:
-    """Write down the true size of a message whose file name lied."""
-    box = bench.box(box_id)
-    row = bench.index.message(box_id, uid)
-    if row is not None and (row.size, row.octets) != (size, octets):
-        with bench.index.transaction():
-            bench.index.resize(row.id, size, octets, box.modseq + 1)
-            bench.index.update_box(box_id, modseq=box.modseq + 1)
-        bench.changed.add(bench.folder(box))

@@ -3,7 +3,8 @@
 Rules:
 
 1. `locked` is the only way to write: it takes the account's lock, gives the work a Bench in a disk thread, and rings
-   the bells of changed mailboxes when the work is done.
+   the bells of changed mailboxes when the work is done. Work that finds a mail file locked by another program raises
+   FileLocked before it has changed anything; it is waited for in the loop, without our lock, and done again.
 2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
 3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
@@ -21,12 +22,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import floors, maildir, reserve, tree
-from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, folder_path, log
+from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.descriptions import DescriptionCache
-from imapd.mailstore.diskname import directory_of
-from imapd.mailstore.errors import Corrupt, Gone, NoSpace, NoSuchAccount, Retry, StoreError, UnknownOutcome
+from imapd.mailstore.diskname import INBOX_DIRECTORY
+from imapd.mailstore.errors import Corrupt, FileLocked, Gone, NoSpace, NoSuchAccount, Retry, StoreError, UnknownOutcome
+from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
-from imapd.mailstore.lock import AccountLock
+from imapd.mailstore.lock import PATIENCE, AccountLock
 from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
@@ -44,12 +46,16 @@ SUFFIXES: Final = (b"", b"-wal", b"-shm")
 _BUSY_TRIES: Final = 200
 _BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
 
+_FILE_PAUSE: Final = 0.01
+_LONGEST_FILE_PAUSE: Final = 0.1  # what delivery agents hold an mbox for is milliseconds; mutt holds it for a second
+
 
 class AccountCore:
-    """One account in one process."""
+    """One account in one process. root: the directory that has the store's own files."""
 
-    def __init__(self, root: bytes, loop: Loop, settings: DiskSettings) -> None:
+    def __init__(self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings) -> None:
         self.root = root
+        self.format = mail_format
         self.loop = loop
         self.settings = settings
         self.users = 0
@@ -81,7 +87,7 @@ class AccountCore:
     def _make_root(self) -> None:
         if os.path.islink(self.root):
             raise NoSuchAccount(reason="the mail file is a symbolic link")
-        if not maildir.is_folder(self.root):
+        if not self.format.is_there(self.root):
             if not self.settings.create:
                 raise NoSuchAccount
             os.makedirs(self.root, self.settings.dir_mode, exist_ok=True)
@@ -148,10 +154,22 @@ class AccountCore:
 
         Raises Gone where the whole account is no more.
         """
+        deadline = self.loop.monotonic() + PATIENCE
+        pause = _FILE_PAUSE
+        while True:
+            try:
+                return self._locked(work, vital, deadline)
+            except FileLocked:
+                if self.loop.monotonic() + pause > deadline:
+                    raise
+            self.loop.sleep(pause)
+            pause = min(2 * pause, _LONGEST_FILE_PAUSE)
+
+    def _locked(self, work: Callable[[Bench], Result], vital: bool, deadline: float) -> Result:
         now = self.loop.time()
         with disk_errors():
             try:
-                return self._lock.run(lambda: self._on_bench(work, now, vital))
+                return self._lock.run(lambda: self._on_bench(work, now, vital), deadline)
             except FileNotFoundError as error:
                 if os.path.lexists(self.root):
                     raise
@@ -197,7 +215,7 @@ class AccountCore:
             self._note_floors(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
-                    os.utime(folder)  # seen by every process that watches the folder
+                    self.format.ring(folder)
 
     def _note_floors(self, bench: Bench) -> None:
         touched, bench.index.touched = bench.index.touched, set()
@@ -210,7 +228,7 @@ class AccountCore:
         """A bench with an index that may be trusted (rule 3)."""
         if self._writer is None or self._is_doubtful or self._identity != self._identity_now():
             return self._open_index(now)
-        return Bench(self.root, self._writer, now, self.settings)
+        return Bench(self.root, self._writer, now, self.settings, self.format)
 
     def is_current(self) -> bool:
         """Whether the index in use is the one that lies there. Quick."""
@@ -246,13 +264,21 @@ class AccountCore:
         self._writer = writer
         self._identity = self._identity_now()
         self._is_doubtful = False
-        bench = Bench(self.root, writer, now, self.settings)
-        self._make_folders()
-        if ignorant := floors.below(self._floors, writer.boxes()):
+        bench = Bench(self.root, writer, now, self.settings, self.format)
+        try:
+            self._begin(bench)
+        except BaseException:
+            self._close_writer()  # an index that was not looked over to the end is none to be used
+            raise
+        return bench
+
+    def _begin(self, bench: Bench) -> None:
+        """What an index needs before its first use."""
+        self._make_account()
+        if ignorant := floors.below(self._floors, bench.index.boxes()):
             tree.renumber(bench, ignorant)
         self.unfit = tree.discover(bench)
         reserve.keep(self.root + b"/" + RESERVE_FILE, self.settings.file_mode)
-        return bench
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -293,12 +319,12 @@ class AccountCore:
                 os.rename(self._path + suffix, self.root + b"/" + aside + suffix)
         return aside
 
-    def _make_folders(self) -> None:
+    def _make_account(self) -> None:
         """The first mailboxes of a new account; INBOX comes last, so that a crash before it begins them again."""
-        if not maildir.is_folder(self.root):
+        if not self.format.is_there(self.root):
             for _, name in self.settings.special_use:
-                maildir.make_folder(folder_path(self.root, directory_of(name)), self.settings.dir_mode)
-            maildir.make_folder(self.root, self.settings.dir_mode, inbox=True)
+                self.format.make_mailbox(self.root, self.format.directory_of(self.root, name), self.settings)
+            self.format.make_mailbox(self.root, INBOX_DIRECTORY, self.settings)
         maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
 
 

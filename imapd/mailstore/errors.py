@@ -127,6 +127,12 @@ class Retry(StoreError):
     default_code = "INUSE"
 
 
+class FileLocked(Retry):
+    """Another program has locked the mail file, and has kept it so for as long as we can wait."""
+
+    default_text = "Another program is using your mail file; please close it there, or try again in a moment."
+
+
 class UnknownOutcome(StoreError):
     """The write may or may not have happened: the storage failed between asking and answering."""
 

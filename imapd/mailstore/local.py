@@ -13,6 +13,7 @@ from imapd.mailstore.account import LocalAccount
 from imapd.mailstore.bench import DiskSettings, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Denied, NoSuchAccount
+from imapd.mailstore.maildirformat import MaildirFormat
 from imapd.mailstore.store import Owner
 from imapd.model.loop import Loop
 
@@ -42,7 +43,7 @@ class LocalStore:
             self._refuse_mbox(root)
         core = self._cores.get(root)
         if core is None:
-            core = self._cores[root] = AccountCore(root, self._loop, self._settings)
+            core = self._cores[root] = AccountCore(root, MaildirFormat(), self._loop, self._settings)
         core.users += 1
         try:
             core.open()

@@ -44,10 +44,13 @@ class AccountLock:
         self._mode = mode
         self._turn = loop.lock()
 
-    def run(self, work: Callable[[], Result]) -> Result:
-        """Do the work in a disk thread, with the lock. Raises Retry where others held it too long."""
+    def run(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
+        """Do the work in a disk thread, with the lock. Raises Retry where others held it too long.
+
+        deadline: until when to wait, by the loop's monotonic clock; if not PATIENCE from now.
+        """
         # From here on, also for those who stand behind others: they would wait the patience of all before them.
-        deadline = self._loop.monotonic() + PATIENCE
+        deadline = self._loop.monotonic() + PATIENCE if deadline is None else deadline
         with self._turn:
             file = self._acquire(deadline)
             return self._loop.offload(lambda: _work_and_free(file, work))

@@ -1,9 +1,9 @@
-"""One session's handle on an open mailbox of a Maildir. What it knows is shared (mailstore/shared)."""
+"""One session's handle on an open mailbox. What it knows is shared (mailstore/shared)."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from imapd.mailstore import changes
+from imapd.mailstore import rowchanges
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
@@ -34,7 +34,7 @@ class LocalMailbox:
         if up_to <= shared.row.recent:
             return shared.row.recent
         try:
-            return shared.locked(lambda bench, box: changes.claim_recent(bench, box, up_to), vital=True)
+            return shared.locked(lambda bench, box: rowchanges.claim_recent(bench, box, up_to), vital=True)
         except REFUSALS:
             return shared.row.recent  # others will see them as recent once more, which harms nobody
 
@@ -43,10 +43,8 @@ class LocalMailbox:
         return self._shared.row.recent
 
     def listen(self, bell: Callable[[], None]) -> Watching:
-        folder = self._shared.folder
-        # new/ and cur/ for other programs; the folder itself, because every write touches its time.
-        watched = [os.fsdecode(folder + part) for part in (b"/new", b"/cur", b"")]
-        return self._shared.account.loop.watch(watched, bell)
+        account = self._shared.account
+        return account.loop.watch([os.fsdecode(path) for path in account.format.watched(self._shared.folder)], bell)
 
     def message(self, uid: int) -> LocalMessage:
         return self._shared.message(uid)
@@ -56,18 +54,18 @@ class LocalMailbox:
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         def change(bench: Bench, box: int) -> tuple[int, ...]:
-            return changes.change_flags(bench, box, uids, how, flags)
+            return rowchanges.change_flags(bench, box, uids, how, flags)
 
         return self._writable().locked(change, vital=True)
 
     def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
-        return self._writable().locked(lambda bench, box: changes.expunge(bench, box, uids), vital=True)
+        return self._writable().locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)
 
     def copy(self, uids: Sequence[int], target: str) -> Placed:
-        return self._shared.locked(lambda bench, box: changes.copy(bench, box, uids, target))
+        return self._shared.locked(lambda bench, box: bench.format.copy(bench, box, uids, target))
 
     def move(self, uids: Sequence[int], target: str) -> Placed:
-        return self._writable().locked(lambda bench, box: changes.move(bench, box, uids, target), vital=True)
+        return self._writable().locked(lambda bench, box: bench.format.move(bench, box, uids, target), vital=True)
 
     def _writable(self) -> SharedMailbox:
         if self.read_only:

@@ -96,6 +96,18 @@ def delivery_order(file: bytes) -> tuple[int, int, bytes]:
     return (int(match[1]), int(match[2] or 0), file) if match else (0, 0, file)
 
 
+def folder_path(root: bytes, directory: bytes) -> bytes:
+    """The path of a mailbox's directory; INBOX's is the root itself."""
+    return root + b"/" + directory if directory else root
+
+
+def relative_path(directory: bytes, place: int, file: bytes) -> bytes:
+    """The path of a message file, relative to the Maildir."""
+    if place == ELSEWHERE:
+        return file
+    return b"/".join([part for part in (directory, PLACES[place], file) if part])
+
+
 def stamp(directory: bytes) -> tuple[str, float]:
     """What changes when an entry of the directory changes, and the time of the last change. Quick.
 
@@ -299,6 +311,12 @@ def make_directory(path: bytes, mode: int) -> None:
         os.mkdir(path, mode)
     except FileExistsError:
         stamp(path)  # raises where it is no directory
+
+
+def touch(path: bytes) -> None:
+    """Set the times of a file or directory to now, if that can be done; those who watch it are told so."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def remove_tree(path: bytes) -> None:

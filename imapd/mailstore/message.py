@@ -1,4 +1,4 @@
-"""A message on its way into a Maildir, and an open one on its way out.
+"""A message on its way into the store, and an open one on its way out.
 
 On disk line ends are LF; on the wire they are CRLF. In: each CRLF becomes LF. Out: each LF that no CR stands before
 becomes CRLF. So what came with CRLF goes out octet by octet as it came, also with lone CRs in it, and what other
@@ -20,6 +20,7 @@ from typing import Final
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
 from imapd.mailstore.errors import Corrupt
+from imapd.mailstore.formats import Slice
 from imapd.mailstore.maildir import PIECE
 from imapd.model.loop import Loop
 
@@ -103,10 +104,10 @@ class LocalSpool:
 
 
 class LocalMessage:
-    """An open message. Its file stays readable when it is renamed or removed meanwhile."""
+    """An open message, a slice of a file. The file stays readable when it is renamed or removed meanwhile."""
 
-    def __init__(self, fd: int, size: int, loop: Loop, content: bytes | None = None) -> None:
-        self._fd: int | None = fd
+    def __init__(self, opened: Slice, size: int, loop: Loop, content: bytes | None = None) -> None:
+        self._slice: Slice | None = opened
         self._loop = loop
         self._content = content
         self.size = size
@@ -155,15 +156,15 @@ class LocalMessage:
                 last = data[-1]
                 yield piece
 
-    def _open(self) -> int:
-        if self._fd is None:
+    def _open(self) -> Slice:
+        if self._slice is None:
             raise ValueError("the message was closed")
-        return self._fd
+        return self._slice
 
     def close(self) -> None:
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            os.close(fd)
+        if self._slice is not None:
+            opened, self._slice = self._slice, None
+            opened.close()
 
 
 def _header_of(content: bytes) -> bytes | None:
@@ -171,11 +172,11 @@ def _header_of(content: bytes) -> bytes | None:
     return content[: match.end()] if match else None
 
 
-def count_wire(fd: int, loop: Loop) -> int:
-    """The octets that a file has on the wire."""
+def count_wire(opened: Slice, loop: Loop) -> int:
+    """The octets that a message has on the wire."""
     size, offset, last = 0, 0, -1
     with disk_errors():
-        while data := _read_at(fd, PIECE, offset, loop):
+        while data := _read_at(opened, PIECE, offset, loop):
             offset += len(data)
             size += len(data) + maildir.bare_line_feeds(data, last)
             last = data[-1]
@@ -183,26 +184,30 @@ def count_wire(fd: int, loop: Loop) -> int:
     return size
 
 
-def read_whole(fd: int, octets: int, loop: Loop) -> bytes:
-    """A small file with CRLF line ends."""
+def read_whole(opened: Slice, loop: Loop) -> bytes:
+    """A small message with CRLF line ends."""
     with disk_errors():
         pieces = []
         offset = 0
-        while data := _read_at(fd, max(octets + 1 - offset, 4096), offset, loop):
+        while data := _read_at(opened, opened.octets, offset, loop):
             pieces.append(data)
             offset += len(data)
         return to_wire(b"".join(pieces))
 
 
-def _read_at(fd: int, size: int, offset: int, loop: Loop) -> bytes:
-    """Some octets of a file, none at its end."""
+def _read_at(opened: Slice, size: int, offset: int, loop: Loop) -> bytes:
+    """Some octets of a message, none at its end."""
+    fd, start = opened.fd, opened.start + offset
+    size = min(size, opened.octets - offset)
+    if size <= 0:
+        return b""
     room = bytearray(size)
     try:
-        got = os.preadv(fd, [room], offset, os.RWF_NOWAIT)
+        got = os.preadv(fd, [room], start, os.RWF_NOWAIT)
     except BlockingIOError:
-        return loop.offload(os.pread, fd, size, offset)
+        return loop.offload(os.pread, fd, size, start)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        return os.pread(fd, size, offset)  # the file system cannot tell what it has in memory
+        return os.pread(fd, size, start)  # the file system cannot tell what it has in memory
     return bytes(memoryview(room)[:got])

@@ -15,27 +15,14 @@ Rules:
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import Bench, explained, log
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.formats import Failures
 from imapd.mailstore.maildir import CUR
 from imapd.mailstore.rows import BoxRow, MessageRow
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """What the disk refused: by the keys of messages, or everything."""
-
-    of_message: dict[int, StoreError] = field(default_factory=dict)
-    of_all: StoreError | None = None
-
-    def among(self, keys: Iterable[int]) -> StoreError | None:
-        """Why the file of one of these messages is not, durably, where it should be; None where all are."""
-        return self.of_all or next((self.of_message[key] for key in keys if key in self.of_message), None)
 
 
 def settle(bench: Bench) -> Failures:
@@ -60,15 +47,10 @@ def settle(bench: Bench) -> Failures:
 
 def _move_directories(bench: Bench) -> None:
     pairs = bench.index.moving()
-    if not pairs:
-        return
-    for source, target in pairs:
-        old, new = bench.root + b"/" + source, bench.root + b"/" + target
-        if os.path.lexists(old) and not os.path.lexists(new):
-            os.rename(old, new)
-    maildir.sync_directory(bench.root)
-    with bench.index.settling():
-        bench.index.clear_moving()
+    if pairs:
+        bench.format.move_mailboxes(bench.root, pairs)
+        with bench.index.settling():
+            bench.index.clear_moving()
 
 
 class _Settling:
@@ -109,7 +91,7 @@ class _Settling:
             self._fail(row.id, error)
 
     def _into_cur(self, box: BoxRow, names: FlagNames, row: MessageRow) -> bytes:
-        source = self._bench.path(box, row)
+        source = path_of(self._bench, box, row)
         folder = self._bench.folder(box) + b"/cur"
         name = target_name(names, row)
         if maildir.is_too_long(name):
@@ -195,6 +177,11 @@ class _Settling:
         if lost or not box.cur_stamp or self._stamps[box.id] != box.cur_stamp:
             return {"cur_stamp": ""}
         return {"cur_stamp": _cur_stamp(self._bench, box), "doubt": box.doubt or self._bench.now}
+
+
+def path_of(bench: Bench, box: BoxRow, row: MessageRow) -> bytes:
+    """Where the file of a message lies, as far as the index knows."""
+    return bench.root + b"/" + maildir.relative_path(box.directory, row.place, row.file)
 
 
 def target_name(names: FlagNames, row: MessageRow) -> bytes:

@@ -1,18 +1,17 @@
-"""A mailbox of a Maildir as one process knows it, shared by all sessions that have it open.
+"""A mailbox as one process knows it, shared by all sessions that have it open.
 
-It keeps the newest Snapshot. Asking for it costs, where nothing changed, three stats and one question to
+It keeps the newest Snapshot. Asking for it costs, where nothing changed, a few stats and one question to
 SQLite whether somebody committed. What changed is read by modseq; what other programs did to the files is taken in
-under the lock (mailstore/sync).
+under the lock (MailFormat.take_in).
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from imapd.mailstore import changes, columns, maildir
-from imapd.mailstore.bench import Bench, disk_errors, folder_path, log, relative_path
+from imapd.mailstore import columns
+from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.descriptions import AT_ONCE
 from imapd.mailstore.errors import (
@@ -24,16 +23,17 @@ from imapd.mailstore.errors import (
     NoSpace,
     OverQuota,
     Retry,
+    StoreError,
     UnknownOutcome,
 )
 from imapd.mailstore.flagnames import DELETED, SEEN
+from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
 from imapd.mailstore.render import describe
+from imapd.mailstore.rowchanges import mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
-from imapd.mailstore.settle import settle
 from imapd.mailstore.store import Description, MailboxStatus, Snapshot
-from imapd.mailstore.sync import agrees, take_in
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -54,13 +54,13 @@ class SharedMailbox:
         self.users = 0
         self._index: Index | None = None
         self._version = -1
-        self._has_files_outside_cur = True
+        self._has_work = True
         self._snapshot: Snapshot | None = None
         self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
 
     @property
     def folder(self) -> bytes:
-        return folder_path(self.account.root, self.row.directory)
+        return self.account.format.folder(self.account.root, self.row.directory)
 
     # Knowing what is
 
@@ -82,7 +82,7 @@ class SharedMailbox:
         row = index.box(self.row.id)
         if row is None or row.uidvalidity != self.row.uidvalidity or self.is_ahead_of(row):
             raise Gone
-        self._has_files_outside_cur = index.has_files_outside_cur(row.id)
+        self._has_work = self.account.format.has_work(index, row.id)
         self.row, self._index, self._version = row, index, version
 
     def is_ahead_of(self, row: BoxRow) -> bool:
@@ -100,23 +100,21 @@ class SharedMailbox:
 
     def _take_in(self, read_write: bool) -> None:
         while not self._agrees(read_write):
-            if self.locked(lambda bench, box: take_in(bench, box, read_write), vital=True):
+            if self.locked(lambda bench, box: bench.format.take_in(bench, box, read_write), vital=True):
                 self.refresh()
                 return
 
     def _agrees(self, read_write: bool) -> bool:
         self.refresh()
+        account = self.account
         try:
-            new = maildir.stamp(self.folder + b"/new")[0]
-            cur = maildir.stamp(self.folder + b"/cur")[0]
+            agrees = account.format.agrees(self.folder, self.row, account.loop.time())
         except (FileNotFoundError, NotADirectoryError):
-            if not maildir.is_folder(self.folder):
-                self.account.locked(discover)  # renamed just now, or gone
+            if not account.format.is_mailbox(account.root, self.row.directory):
+                account.locked(discover)  # renamed just now, or gone
                 self.refresh()
             return False
-        if read_write and self._has_files_outside_cur:
-            return False
-        return all(agrees(self.row, new, cur, self.account.loop.time()))
+        return agrees and not (read_write and self._has_work)
 
     def snapshot(self, read_write: bool) -> Snapshot:
         """The newest snapshot."""
@@ -177,46 +175,54 @@ class SharedMailbox:
 
         return self.account.locked(on_bench, vital)
 
+    def write_back(self) -> None:
+        """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""
+        account = self.account
+        try:
+            if account.reading(lambda index: account.format.lags(index, self.row.id)):
+                self.locked(lambda bench, box: bench.format.closed(bench, box), vital=True)
+        except StoreError as error:
+            log.warning("the mail file will be brought up to date later: %s", error.reason)
+
     def message(self, uid: int) -> LocalMessage:
         """Open a message; looks again where its file was renamed meanwhile. Raises Expunged."""
         looks: tuple[Callable[[Bench, int], object], ...] = (
-            lambda bench, _: settle(bench),  # a rename of ours may be under way: wait for its end
-            lambda bench, box: take_in(bench, box, read_write=False, force=True),
+            lambda bench, _: bench.format.settle(bench),  # a rename of ours may be under way: wait for its end
+            lambda bench, box: bench.format.take_in(bench, box, read_write=False, force=True),
         )
         for look in (*looks, None):
             self.refresh()
             row = self.account.reading(lambda index: index.message(self.row.id, uid))
             if row is None:
                 raise Expunged
-            path = relative_path(self.row.directory, row.place, row.file)
             with disk_errors():
                 try:
-                    fd = maildir.open_message(self.account.root + b"/" + path)
+                    opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
                     if look is not None:
                         self.locked(look)
                     continue
-                return self._opened(row, fd)
+                return self._opened(row, opened)
         raise Expunged
 
-    def _opened(self, row: MessageRow, fd: int) -> LocalMessage:
+    def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop
+        octets = opened.octets
         try:
-            octets = os.fstat(fd).st_size
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(fd, row.size, loop)
-            content = read_whole(fd, octets, loop) if octets <= IN_MEMORY else None
-            size = count_wire(fd, loop) if content is None else len(content)
+                return LocalMessage(opened, row.size, loop)
+            content = read_whole(opened, loop) if octets <= IN_MEMORY else None
+            size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
                 self.account.cache.forget(self.row.uidvalidity, row.uid)
                 with contextlib.suppress(*REFUSALS):
-                    self.locked(lambda bench, box: changes.mend_size(bench, box, row.uid, size, octets))
+                    self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
             elif content is None:
                 self._counted[row.uid] = octets
-            return LocalMessage(fd, size, loop, content)
+            return LocalMessage(opened, size, loop, content)
         except BaseException:
-            os.close(fd)
+            opened.close()
             raise
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:

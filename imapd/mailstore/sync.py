@@ -29,7 +29,7 @@ from imapd.mailstore.errors import Gone
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
-from imapd.mailstore.settle import settle
+from imapd.mailstore.settle import path_of, settle
 
 TICK: Final = 0.05
 AT_ONCE: Final = 10_000
@@ -149,7 +149,7 @@ class _Look:
             candidates = by_base.get(row.base or maildir.base_of(row.file))
             if candidates:
                 moved.append((row, candidates.pop(0)))  # in cur/ before in new/, which it may have left just now
-            elif not (row.pending and os.path.lexists(self._bench.path(self._box, row))):
+            elif not (row.pending and os.path.lexists(path_of(self._bench, self._box, row))):
                 missing.add(row.id)
         return moved, missing, extra - {located for _, located in moved}
 

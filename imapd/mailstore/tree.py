@@ -1,6 +1,7 @@
-"""The tree of mailboxes: finding, making, deleting, renaming folders. Under the account's lock, in a disk thread.
+"""The tree of mailboxes: finding, making, deleting, renaming them. Under the account's lock, in a disk thread.
 
-A mailbox is a folder that has a row in the index. Folders that other programs made get a row when they are first seen,
+What lies on disk is the format's (mailstore/formats); a folder here is what that makes of a mailbox. A mailbox is a
+folder that has a row in the index. Folders that other programs made get a row when they are first seen,
 rows whose folder is gone are dropped. Every mailbox gets a UIDVALIDITY that is higher than any that the account gave
 before, also when the clock runs back or the index is lost: the last one is kept in `imapd-uidvalidity` beside it.
 
@@ -11,11 +12,12 @@ commits the new names together with the list of directories to rename (mailstore
 
 import contextlib
 import os
+from functools import partial
 from typing import Final
 
 from imapd.mailstore import maildir
-from imapd.mailstore.bench import Bench, folder_path, log
-from imapd.mailstore.diskname import INBOX_DIRECTORY, directory_of, name_of
+from imapd.mailstore.bench import Bench, log
+from imapd.mailstore.diskname import INBOX_DIRECTORY
 from imapd.mailstore.errors import (
     BadMailboxName,
     Denied,
@@ -28,7 +30,6 @@ from imapd.mailstore.errors import (
     UnknownOutcome,
 )
 from imapd.mailstore.rows import BoxRow
-from imapd.mailstore.settle import settle
 from imapd.model import names
 
 UIDVALIDITY_FILE: Final = b"imapd-uidvalidity"
@@ -42,29 +43,29 @@ _HIGHEST_UIDVALIDITY: Final = 0xFFFFFFFF
 def find(bench: Bench, name: str) -> BoxRow:
     """The mailbox of that name, whose folder is there. Raises NoSuchMailbox."""
     box = bench.index.box_named(name)
-    if box is None or not maildir.is_folder(bench.folder(box)):
+    if box is None or not bench.format.is_mailbox(bench.root, box.directory):
         discover(bench)
         box = bench.index.box_named(name)
     if box is None:
         raise NoSuchMailbox(name)
-    if not maildir.is_folder(bench.folder(box)):
+    if not bench.format.is_mailbox(bench.root, box.directory):
         raise Retry(reason=f"the directory of {name!r} could not be renamed yet")
     return box
 
 
 def discover(bench: Bench) -> frozenset[bytes]:
     """Make rows and folders agree; the folders that cannot get a row, because their name is taken or is none."""
-    settle(bench)
-    if not maildir.is_folder(bench.root):
-        maildir.make_folder(bench.root, bench.settings.dir_mode, inbox=True)
+    bench.format.settle(bench)
+    if not bench.format.is_there(bench.root):
+        bench.format.make_mailbox(bench.root, INBOX_DIRECTORY, bench.settings)
     on_disk = _directories(bench)
     rows = bench.index.boxes()
     gone = [row for row in rows if row.directory not in on_disk]
     taken = {row.name for row in rows if row.directory in on_disk}
     new: dict[str, bytes] = {}
     unfit: set[bytes] = set()
-    for directory in sorted(on_disk - {row.directory for row in rows}, key=_ours_first):
-        name = name_of(directory)
+    for directory in sorted(on_disk - {row.directory for row in rows}, key=partial(_ours_first, bench)):
+        name = bench.format.name_of(directory)
         if name is None or name in taken or name in new:
             unfit.add(directory)
         else:
@@ -83,18 +84,18 @@ def discover(bench: Bench) -> frozenset[bytes]:
 
 def _directories(bench: Bench) -> set[bytes]:
     """The directories of all mailboxes; those that could not be renamed yet are taken for where they belong."""
-    found = {INBOX_DIRECTORY, *maildir.folders(bench.root)}
+    found = bench.format.directories(bench.root)
     for source, target in bench.index.moving():
-        if os.path.lexists(bench.root + b"/" + source) and not os.path.lexists(bench.root + b"/" + target):
+        if bench.format.is_taken(bench.root, source) and not bench.format.is_taken(bench.root, target):
             found = found - {source} | {target}
     return found
 
 
-def _ours_first(directory: bytes) -> tuple[bool, bytes]:
+def _ours_first(bench: Bench, directory: bytes) -> tuple[bool, bytes]:
     """Of two directories that mean the same name, the one spelled as we would has it."""
-    name = name_of(directory)
+    name = bench.format.name_of(directory)
     try:
-        return name is None or directory_of(name) != directory, directory
+        return name is None or bench.format.directory_of(bench.root, name) != directory, directory
     except BadMailboxName:
         return True, directory
 
@@ -138,28 +139,26 @@ def _read_number(path: bytes) -> int:
 
 def create(bench: Bench, name: str, special_use: tuple[str, ...]) -> None:
     """Make a mailbox. Raises MailboxExists, BadMailboxName."""
-    directory = directory_of(name)
+    directory = bench.format.directory_of(bench.root, name)
     discover(bench)
     if bench.index.box_named(name) is not None:
         raise MailboxExists(name)
-    path = folder_path(bench.root, directory)
     uidvalidity = _reserve_uidvalidity(bench, 1)
-    was_there = os.path.lexists(path)
+    was_there = bench.format.is_taken(bench.root, directory)
     try:
-        maildir.make_folder(path, bench.settings.dir_mode)
-        maildir.sync_directory(bench.root)
+        bench.format.make_mailbox(bench.root, directory, bench.settings)
         with bench.index.transaction():
             bench.index.add_box(name, directory, uidvalidity, " ".join(special_use))
     except (OSError, StoreError):
         if not was_there:
-            _put_away(bench, path, DELETED + b"%d" % uidvalidity)
+            _put_away(bench, directory, DELETED + b"%d" % uidvalidity)
         raise
 
 
-def _put_away(bench: Bench, path: bytes, outside: bytes) -> None:
+def _put_away(bench: Bench, directory: bytes, outside: bytes) -> None:
     with contextlib.suppress(OSError):
-        os.rename(path, bench.root + b"/" + outside)
-        maildir.remove_tree(bench.root + b"/" + outside)
+        bench.format.move_mailboxes(bench.root, [(directory, outside)])
+        bench.format.remove_mailbox(bench.root, outside)
 
 
 def delete(bench: Bench, name: str) -> None:
@@ -170,21 +169,17 @@ def delete(bench: Bench, name: str) -> None:
     box = bench.index.box_named(name)
     if box is None:
         raise HasChildren(name) if _below(bench, name) else NoSuchMailbox(name)
-    _check_settled(bench, [box])
-    folder = bench.folder(box)
-    outside = bench.root + b"/" + DELETED + b"%d" % box.uidvalidity
-    os.rename(folder, outside)
+    bench.format.check_settled(bench, [box])
+    outside = DELETED + b"%d" % box.uidvalidity
     try:
-        maildir.sync_directory(bench.root)
+        bench.format.move_mailboxes(bench.root, [(box.directory, outside)])
         with bench.index.transaction():
             bench.index.drop_box(box.id)
     except (OSError, StoreError):
         with contextlib.suppress(OSError):
-            os.rename(outside, folder)
+            bench.format.move_mailboxes(bench.root, [(outside, box.directory)])
         raise
-    with contextlib.suppress(OSError):
-        os.utime(outside)  # rings the bells of those who watch it, before it goes
-    maildir.remove_tree(outside)
+    bench.format.remove_mailbox(bench.root, outside)
 
 
 def _below(bench: Bench, name: str) -> list[BoxRow]:
@@ -204,41 +199,29 @@ def rename(bench: Bench, old: str, new: str) -> None:
     if names.is_below(new, old):
         raise BadMailboxName(new, "A mailbox cannot be moved below itself.")
     rows = [row for row in bench.index.boxes() if row.name == old or names.is_below(row.name, old)]
-    _check_settled(bench, rows)
+    bench.format.check_settled(bench, rows)
     targets = [new + row.name[len(old) :] for row in rows]
     for target in targets:
         check_new(target)
-    directories = [directory_of(target) for target in targets]
-    for directory in directories:
-        if os.path.lexists(folder_path(bench.root, directory)):
-            raise MailboxExists(new)  # something that is no folder lies there
+    directories = [bench.format.directory_of(bench.root, target) for target in targets]
+    if any(bench.format.is_taken(bench.root, directory) for directory in directories):
+        raise MailboxExists(new)  # something that is no folder lies there
     moving = [(row.directory, directory) for row, directory in zip(rows, directories, strict=True)]
     with bench.index.transaction():
         for row, target, directory in zip(rows, targets, directories, strict=True):
             bench.index.update_box(row.id, name=target, directory=directory)
         bench.index.add_moving(moving)
-    refused = settle(bench).of_all
+    refused = bench.format.settle(bench).of_all
     if refused is not None and bench.index.moving():
         _take_back(bench, rows, moving)
         raise refused
-    bench.changed |= {folder_path(bench.root, directory) for directory in directories}
-
-
-def _check_settled(bench: Bench, boxes: list[BoxRow]) -> None:
-    """Raise Retry where the disk refuses to take a file out of these directories that belongs elsewhere or nowhere."""
-    waiting = [row.file for row in bench.index.pending() if row.place == maildir.ELSEWHERE]
-    waiting += [file for _, file in bench.index.graves()]
-    if {file.rpartition(b"/")[0].rpartition(b"/")[0] for file in waiting} & {box.directory for box in boxes}:
-        raise Retry(code="UNAVAILABLE", reason="files that were moved or expunged could not be taken away yet")
+    bench.changed |= {bench.format.folder(bench.root, directory) for directory in directories}
 
 
 def _take_back(bench: Bench, rows: list[BoxRow], moving: list[tuple[bytes, bytes]]) -> None:
     """Undo a rename. Raises UnknownOutcome where that cannot be done."""
     try:
-        for source, target in moving:
-            old, new = bench.root + b"/" + source, bench.root + b"/" + target
-            if not os.path.lexists(old):
-                os.rename(new, old)
+        bench.format.move_mailboxes(bench.root, [(target, source) for source, target in moving])
         with bench.index.transaction():
             for row in rows:
                 bench.index.update_box(row.id, name=row.name, directory=row.directory)
@@ -266,25 +249,25 @@ def check_new(name: str) -> None:
 def begin_mailbox(bench: Bench, name: str) -> tuple[bytes, bytes, int]:
     """A complete folder outside the tree, for a mailbox that is to appear by a commit: its path now, then, and its
     UIDVALIDITY."""
-    directory = directory_of(name)
-    if os.path.lexists(folder_path(bench.root, directory)):
+    directory = bench.format.directory_of(bench.root, name)
+    if bench.format.is_taken(bench.root, directory):
         raise MailboxExists(name)
     uidvalidity = _reserve_uidvalidity(bench, 1)
     fresh = FRESH + b"%d" % uidvalidity
-    maildir.make_folder(bench.root + b"/" + fresh, bench.settings.dir_mode)
+    bench.format.make_mailbox(bench.root, fresh, bench.settings)
     return fresh, directory, uidvalidity
 
 
 def sweep(bench: Bench) -> None:
     """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/. And what nobody
     asks for any more: the tombstones of long ago."""
-    settle(bench)
+    bench.format.settle(bench)
     for box in bench.index.boxes():
         bench.index.forget(box.id, TOMBSTONES)
     promised = {source for source, _ in bench.index.moving()}
-    for entry in os.listdir(bench.root):
-        if entry.startswith((DELETED, FRESH)) and entry not in promised:
-            maildir.remove_tree(bench.root + b"/" + entry)
+    for directory in bench.format.leftovers(bench.root, (DELETED, FRESH)):
+        if directory not in promised:
+            bench.format.remove_mailbox(bench.root, directory)
     waiting = {row.file for row in bench.index.pending()}
     for path in maildir.stale_files(bench.root + b"/tmp", bench.now):
         if b"tmp/" + os.path.basename(path) not in waiting:

@@ -1,0 +1,164 @@
+"""The seam between the store and the kinds of mail files: everything that Maildir and mbox do differently.
+
+The index, the account's lock, the tree of names, UIDVALIDITY, flags in the index, snapshots, descriptions and
+subscriptions are the same for all kinds, and know a MailFormat only. One object serves one account, and may keep what
+it knows of it. An account has a root, a directory of its own, in which the store's own files lie, and `tmp/`, where
+messages on their way in are spooled; where the mail files lie is the format's business. A mailbox is known by its
+`directory`: octets that its name is made into, relative to wherever the mailboxes lie, INBOX's being b"".
+
+Rules:
+
+1. What is called quick runs in the loop and never waits. Everything else runs in a disk thread under the account's
+   lock, and gets the Bench of the write.
+2. An operation that finds a mail file locked by another program raises FileLocked, before it has changed anything. It
+   is done again from its beginning when the account's lock has been free for a moment (mailstore/core).
+3. What is acknowledged is durable: `append`, `copy`, `move` and `expunge` return when it is.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from imapd.mailstore.errors import StoreError
+from imapd.model.flags import Flags
+
+if TYPE_CHECKING:
+    from imapd.mailstore.bench import Bench, DiskSettings
+    from imapd.mailstore.index import Index
+    from imapd.mailstore.rows import BoxRow, MessageRow
+    from imapd.mailstore.store import Placed
+
+
+class Slice(NamedTuple):
+    """A message in an open file: where it begins, and how many octets it has there. Who has it closes it."""
+
+    fd: int
+    start: int
+    octets: int
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A finished message in tmp/, its file open: octets on disk and on the wire, its flags and internal date."""
+
+    path: bytes
+    fd: int
+    octets: int
+    size: int
+    flags: Flags
+    date: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What the disk refused: by the keys of messages, or everything."""
+
+    of_message: dict[int, StoreError] = field(default_factory=dict)
+    of_all: StoreError | None = None
+
+    def among(self, keys: Iterable[int]) -> StoreError | None:
+        """Why the file of one of these messages is not, durably, where it should be; None where all are."""
+        return self.of_all or next((self.of_message[key] for key in keys if key in self.of_message), None)
+
+
+class MailFormat(Protocol):
+    """One kind of mail files, for one account."""
+
+    # Quick
+
+    def is_there(self, root: bytes) -> bool:
+        """Whether the account has mail files."""
+
+    def folder(self, root: bytes, directory: bytes) -> bytes:
+        """The path of a mailbox."""
+
+    def directories(self, root: bytes) -> set[bytes]:
+        """The directories of all mailboxes on disk, INBOX's among them."""
+
+    def is_mailbox(self, root: bytes, directory: bytes) -> bool:
+        """Whether there is a mailbox in that directory."""
+
+    def is_taken(self, root: bytes, directory: bytes) -> bool:
+        """Whether anything lies there, so that no mailbox can be made or moved there."""
+
+    def name_of(self, directory: bytes) -> str | None:
+        """The name of the mailbox in a directory; None where the directory cannot be one."""
+
+    def directory_of(self, root: bytes, name: str) -> bytes:
+        """The directory that the mailbox of a name lies in. Raises BadMailboxName."""
+
+    def agrees(self, folder: bytes, box: "BoxRow", now: float) -> bool:
+        """Whether the rows of the mailbox agree with its files, as far as their times tell.
+
+        Raises FileNotFoundError or NotADirectoryError where it is not there.
+        """
+
+    def has_work(self, index: "Index", box: int) -> bool:
+        """Whether `take_in` for somebody who may write has something to do even where the files agree."""
+
+    def lags(self, index: "Index", box: int) -> bool:
+        """Whether the mail file lacks something that `closed` would write into it."""
+
+    def watched(self, folder: bytes) -> list[bytes]:
+        """The directories or files whose changes mean that the mailbox may have changed."""
+
+    def open_message(self, root: bytes, box: "BoxRow", row: "MessageRow") -> Slice:
+        """Open the message of a row. Raises FileNotFoundError where it is not where the row says."""
+
+    # The tree
+
+    def make_mailbox(self, root: bytes, directory: bytes, settings: "DiskSettings") -> None:
+        """Make an empty mailbox, durably, or what is missing of it; b"" is INBOX."""
+
+    def move_mailboxes(self, root: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Rename mailboxes from one directory to another, durably: those that are there and whose target is not."""
+
+    def remove_mailbox(self, root: bytes, directory: bytes) -> None:
+        """Remove a mailbox that was moved outside the tree; those who watch it are told. What cannot be removed stays
+        for the next time."""
+
+    def leftovers(self, root: bytes, prefixes: tuple[bytes, ...]) -> list[bytes]:
+        """The directories outside the tree that begin so: of mailboxes that were deleted or never appeared."""
+
+    def check_settled(self, bench: "Bench", boxes: Sequence["BoxRow"]) -> None:
+        """Raise Retry where files in these mailboxes belong elsewhere, or nowhere, and could not be taken away yet."""
+
+    def ring(self, folder: bytes) -> None:
+        """Have every process that watches the mailbox look at it. Raises OSError."""
+
+    # Messages
+
+    def settle(self, bench: "Bench") -> Failures:
+        """Do the work on files that commits have promised; every step may be done twice."""
+
+    def take_in(self, bench: "Bench", box: int, read_write: bool, force: bool = False) -> bool:
+        """Bring index and files together; False where there is more to take in. Raises Gone.
+
+        force: also where the files agree by their times.
+        """
+
+    def append(self, bench: "Bench", name: str, messages: Sequence[Spooled]) -> "Placed":
+        """Take spooled messages into a mailbox, all or none. Raises NoSuchMailbox."""
+
+    def copy(self, bench: "Bench", box: int, uids: Sequence[int], target: str) -> "Placed":
+        """Copy messages, all that are there. Raises NoSuchMailbox."""
+
+    def move(self, bench: "Bench", box: int, uids: Sequence[int], target: str) -> "Placed":
+        """Move messages, all that are there. Raises NoSuchMailbox."""
+
+    def empty_inbox_into(self, bench: "Bench", name: str) -> None:
+        """RENAME of INBOX: a new mailbox with all messages of INBOX, which stays (RFC 9051 section 6.3.6)."""
+
+    def expunge(self, bench: "Bench", box: int, uids: Sequence[int] | None) -> tuple[int, ...]:
+        """Remove messages with \\Deleted; the UIDs of those that were removed."""
+
+    def after_flags(self, bench: "Bench", box: int) -> None:
+        """Flags of the mailbox were changed in the index, where they are durable: bring them to the files, now or
+        later."""
+
+    def closed(self, bench: "Bench", box: int) -> None:
+        """The last session of this process has closed the mailbox, which `lags`. Raises Gone."""

@@ -1,0 +1,123 @@
+"""Maildir as a kind of mail files (mailstore/formats): what sync, settle, changes and maildir do, under one name."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from imapd.mailstore import changes, diskname, maildir, sync
+from imapd.mailstore.bench import Bench, DiskSettings
+from imapd.mailstore.errors import Retry
+from imapd.mailstore.formats import Failures, Slice, Spooled
+from imapd.mailstore.index import Index
+from imapd.mailstore.maildir import folder_path
+from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.settle import settle
+from imapd.mailstore.store import Placed
+
+
+class MaildirFormat:
+    """A Maildir++: INBOX is the root itself, and every other mailbox a directory in it."""
+
+    # Quick
+
+    def is_there(self, root: bytes) -> bool:
+        return maildir.is_folder(root)
+
+    def folder(self, root: bytes, directory: bytes) -> bytes:
+        return folder_path(root, directory)
+
+    def directories(self, root: bytes) -> set[bytes]:
+        return {diskname.INBOX_DIRECTORY, *maildir.folders(root)}
+
+    def is_mailbox(self, root: bytes, directory: bytes) -> bool:
+        return maildir.is_folder(folder_path(root, directory))
+
+    def is_taken(self, root: bytes, directory: bytes) -> bool:
+        return os.path.lexists(folder_path(root, directory))
+
+    def name_of(self, directory: bytes) -> str | None:
+        return diskname.name_of(directory)
+
+    def directory_of(self, root: bytes, name: str) -> bytes:
+        return diskname.directory_of(name)
+
+    def agrees(self, folder: bytes, box: BoxRow, now: float) -> bool:
+        new = maildir.stamp(folder + b"/new")[0]
+        cur = maildir.stamp(folder + b"/cur")[0]
+        return all(sync.agrees(box, new, cur, now))
+
+    def has_work(self, index: Index, box: int) -> bool:
+        return index.has_files_outside_cur(box)
+
+    def lags(self, index: Index, box: int) -> bool:
+        return False
+
+    def watched(self, folder: bytes) -> list[bytes]:
+        # new/ and cur/ for other programs; the folder itself, because every write touches its time.
+        return [folder + b"/new", folder + b"/cur", folder]
+
+    def open_message(self, root: bytes, box: BoxRow, row: MessageRow) -> Slice:
+        fd = maildir.open_message(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
+        try:
+            return Slice(fd, 0, os.fstat(fd).st_size)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    # The tree
+
+    def make_mailbox(self, root: bytes, directory: bytes, settings: DiskSettings) -> None:
+        maildir.make_folder(folder_path(root, directory), settings.dir_mode, inbox=not directory)
+        maildir.sync_directory(root)
+
+    def move_mailboxes(self, root: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        for source, target in pairs:
+            old, new = folder_path(root, source), folder_path(root, target)
+            if os.path.lexists(old) and not os.path.lexists(new):
+                os.rename(old, new)
+        maildir.sync_directory(root)
+
+    def remove_mailbox(self, root: bytes, directory: bytes) -> None:
+        path = folder_path(root, directory)
+        maildir.touch(path)
+        maildir.remove_tree(path)
+
+    def leftovers(self, root: bytes, prefixes: tuple[bytes, ...]) -> list[bytes]:
+        return [entry for entry in os.listdir(root) if entry.startswith(prefixes)]
+
+    def check_settled(self, bench: Bench, boxes: Sequence[BoxRow]) -> None:
+        waiting = [row.file for row in bench.index.pending() if row.place == maildir.ELSEWHERE]
+        waiting += [file for _, file in bench.index.graves()]
+        if {file.rpartition(b"/")[0].rpartition(b"/")[0] for file in waiting} & {box.directory for box in boxes}:
+            raise Retry(code="UNAVAILABLE", reason="files that were moved or expunged could not be taken away yet")
+
+    def ring(self, folder: bytes) -> None:
+        os.utime(folder)
+
+    # Messages
+
+    def settle(self, bench: Bench) -> Failures:
+        return settle(bench)
+
+    def take_in(self, bench: Bench, box: int, read_write: bool, force: bool = False) -> bool:
+        return sync.take_in(bench, box, read_write, force)
+
+    def append(self, bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
+        return changes.append(bench, name, messages)
+
+    def copy(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
+        return changes.copy(bench, box, uids, target)
+
+    def move(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
+        return changes.move(bench, box, uids, target)
+
+    def empty_inbox_into(self, bench: Bench, name: str) -> None:
+        changes.empty_inbox_into(bench, name)
+
+    def expunge(self, bench: Bench, box: int, uids: Sequence[int] | None) -> tuple[int, ...]:
+        return changes.expunge(bench, box, uids)
+
+    def after_flags(self, bench: Bench, box: int) -> None:
+        settle(bench)
+
+    def closed(self, bench: Bench, box: int) -> None:
+        """Nothing: the files have had it all since `after_flags`."""

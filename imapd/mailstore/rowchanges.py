@@ -1,0 +1,77 @@
+"""Writes to messages that are the same whatever the mail files are: to their rows, under the account's lock.
+
+The commit is what counts; what the files have to be told follows it (MailFormat.settle and after_flags).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from imapd.mailstore.bench import Bench
+from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+from imapd.model.flags import FlagChange, Flags
+
+
+def numbered(box: BoxRow, rows: Iterable[MessageRow]) -> list[MessageRow]:
+    """Messages with the next UIDs of a mailbox and its next modseq. Raises LimitExceeded."""
+    return [
+        row._replace(id=message_id(box.id, uid), modseq=box.modseq + 1) for uid, row in enumerate(rows, box.uidnext)
+    ]
+
+
+def insert(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow]) -> None:
+    """Put numbered messages into a mailbox, within the caller's transaction."""
+    bench.index.add_keywords(box.id, names.added)
+    bench.index.insert(rows)
+    bench.index.update_box(box.id, uidnext=box.uidnext + len(rows), modseq=box.modseq + 1)
+
+
+def translated(mask: int, source: FlagNames, target: FlagNames) -> int:
+    """A mask of one mailbox as a mask of another. Raises LimitExceeded."""
+    words = [word for number, word in enumerate(source.keywords) if mask >> 8 + number & 1]
+    return mask & 0x1F | target.mask(words)
+
+
+def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
+    """Change flags; the UIDs of the messages that there are."""
+    bench.format.settle(bench)
+    box = bench.box(box_id)
+    rows = bench.index.rows(box_id, uids)
+    names = bench.names(box)
+    if not rows:
+        return ()
+    bits = names.mask(flags, create=how is not FlagChange.REMOVE)
+    changes = [(row.id, mask, box.modseq + 1) for row in rows if (mask := _changed(row.mask, how, bits)) != row.mask]
+    if changes:
+        with bench.index.transaction():
+            bench.index.add_keywords(box_id, names.added)
+            bench.index.reflag(changes)
+            bench.index.update_box(box_id, modseq=box.modseq + 1)
+        bench.changed.add(bench.folder(box))
+        bench.format.after_flags(bench, box_id)
+    return tuple([row.uid for row in rows])
+
+
+def _changed(mask: int, how: FlagChange, bits: int) -> int:
+    if how is FlagChange.ADD:
+        return mask | bits
+    return bits if how is FlagChange.REPLACE else mask & ~bits
+
+
+def claim_recent(bench: Bench, box_id: int, up_to: int) -> int:
+    """Raise the watermark of \\Recent; where it was before."""
+    box = bench.box(box_id)
+    if up_to > box.recent:
+        with bench.index.settling():  # a power cut may make messages recent once more, which harms nobody
+            bench.index.update_box(box_id, recent=up_to)
+    return box.recent
+
+
+def mend_size(bench: Bench, box_id: int, uid: int, size: int, octets: int) -> None:
+    """Write down the true size of a message whose file name lied."""
+    box = bench.box(box_id)
+    row = bench.index.message(box_id, uid)
+    if row is not None and (row.size, row.octets) != (size, octets):
+        with bench.index.transaction():
+            bench.index.resize(row.id, size, octets, box.modseq + 1)
+            bench.index.update_box(box_id, modseq=box.modseq + 1)
+        bench.changed.add(bench.folder(box))
