@@ -7,6 +7,7 @@ passwords, certificates, SCRAM and tokens, and for a session that is looked at a
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from imapd.directory.access import Access, Groups, Pattern, listed
 from imapd.directory.finder import Finder, denied
@@ -50,7 +51,7 @@ class Admission:
         self._require_access(person, listener, trace)
         acting = person
         if authzid is not None and (other := self._other(person, authzid, trace)) is not None:
-            acting = other
+            acting = replace(other, acted_by=person.identity)
             self.require_open(acting)
             self._require_access(acting, listener, trace)
             if tell:

@@ -54,7 +54,8 @@ class Person:
 
     uid is the entry's unchanging id. mail_file is None where the entry gives none that may be used. quota_bytes and
     quota_messages: None where nothing is said, 0 for no limit. expires: seconds since the epoch, or None. forwarding:
-    where the mail of somebody without a mail file goes.
+    where the mail of somebody without a mail file goes. acted_by: the identity of the administrator who acts as this
+    person in a session; no entry says that.
     """
 
     directory: str
@@ -75,6 +76,7 @@ class Person:
     status: Status = Status.ACTIVE
     expires: int | None = None
     passwords: tuple[bytes, ...] = field(default=(), repr=False)
+    acted_by: str | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from imapd.directory import dn as names
 
-# Quotas that count in kilobytes (Exchange).
-_KILOBYTES = {"mdboverquotalimit"}
+# Quotas that count in kilobytes: Exchange, and Kolab with Cyrus. All others that are known count in octets.
+_KILOBYTES = {"mdbstoragequota", "mdboverquotalimit", "mdboverhardquotalimit", "cyrus-userquota"}
+_UNITS = {b"": 1, b"K": 1 << 10, b"M": 1 << 20, b"G": 1 << 30, b"T": 1 << 40}
+_MOST = (1 << 63) - 1  # what IMAP can say (RFC 9208 section 3.1.2)
 
 
 def text(value: bytes) -> str | None:
@@ -46,13 +48,16 @@ def unique_value(attribute: str, uid: str) -> bytes:
 def quota(attribute: str, value: bytes) -> tuple[int | None, int | None]:
     """A quota as (octets, messages), in the attribute's own unit."""
     octets, messages = parse_quota(value)
-    return (octets * 1024 if octets is not None and attribute.lower() in _KILOBYTES else octets), messages
+    if octets is not None and attribute.lower() in _KILOBYTES and value.strip().isdigit():
+        octets = min(octets * 1024, _MOST)
+    return octets, messages
 
 
 def parse_quota(value: bytes) -> tuple[int | None, int | None]:
     """A quota as (octets, messages), either None where it is not said or cannot be read.
 
-    A bare number counts for both, as its field wants; `1000000S,1000C` is qmail's way to say both.
+    A bare number counts for both, as its field wants; `1000000S,1000C` is qmail's way to say both, and `5G` or `500 MB`
+    is how people write octets, by powers of 1,024.
     """
     stripped = value.strip()
     if re.fullmatch(rb"[0-9]{1,18}", stripped):
@@ -61,6 +66,9 @@ def parse_quota(value: bytes) -> tuple[int | None, int | None]:
         return int(match[1]), int(match[2]) if match[2] else None
     if match := re.fullmatch(rb"([0-9]{1,18})C", stripped):
         return None, int(match[1])
+    if match := re.fullmatch(rb"([0-9]{1,15}) ?([KMGT])(?:i?B)?", stripped, re.IGNORECASE):
+        octets = int(match[1]) * _UNITS[match[2].upper()]
+        return (octets, None) if octets <= _MOST else (None, None)
     return None, None
 
 
