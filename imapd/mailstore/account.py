@@ -1,19 +1,25 @@
 """One session's handle on an account whose mail lies in files. What it knows is shared (mailstore/core)."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
-from imapd.mailstore import maildir, subscriptions, tree
+from imapd.mailstore import maildir, quota, subscriptions, tree
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
-from imapd.mailstore.errors import StoreError, UnknownOutcome
+from imapd.mailstore.errors import Gone, StoreError, UnknownOutcome
 from imapd.mailstore.formats import Spooled
+from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
+from imapd.mailstore.quota import Limits, QuotaState
 from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.shared import SharedMailbox
 from imapd.mailstore.store import Incoming, MailboxEntry, MailboxStatus, Placed
 from imapd.model import names
+
+Result = TypeVar("Result")
 
 
 class LocalAccount:
@@ -87,8 +93,18 @@ class LocalAccount:
             is_there = row is not None and core.format.is_mailbox(core.root, row.directory)
         if row is None or not is_there:
             row = core.locked(lambda bench: tree.find(bench, name))
-        known = core.mailboxes.get((row.id, row.uidvalidity))
-        return SharedMailbox(core, row) if known is None or known.is_ahead_of(row) else known
+        return self._known(row) or SharedMailbox(core, row)
+
+    def _known(self, row: BoxRow) -> SharedMailbox | None:
+        known = self._core.mailboxes.get((row.id, row.uidvalidity))
+        return None if known is None or known.is_ahead_of(row) else known
+
+    def _reading(self, read: Callable[[Index], Result]) -> Result:
+        """Read from the index that is there now."""
+        with disk_errors():
+            if not self._core.is_current():
+                self._core.locked(lambda bench: None)
+        return self._core.reading(read)
 
     def _closed(self, shared: SharedMailbox) -> None:
         shared.users -= 1
@@ -126,6 +142,25 @@ class LocalAccount:
         date = int(self._core.loop.time()) if message.internal_date is None else message.internal_date
         return Spooled(spool.path, spool.finish(), spool.octets, spool.size, message.flags, date)
 
+    # How much it may hold
+
+    def limits(self) -> Limits:
+        own = self._reading(lambda index: index.limits())
+        return self._core.limits if own is None else own
+
+    def quota(self) -> QuotaState:
+        used = self._reading(lambda index: index.usage())
+        return QuotaState(used.octets, used.messages, self.limits())
+
+    def set_quota(self, limits: Limits | None) -> None:
+        self._core.locked(lambda bench: quota.set_limits(bench, limits))
+
+    def catch_up(self) -> None:
+        for row in self._rows():
+            with contextlib.suppress(Gone):  # deleted meanwhile
+                (self._known(row) or SharedMailbox(self._core, row)).catch_up(read_write=False)
+            self._core.loop.breathe()
+
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
@@ -144,6 +179,8 @@ def _own(message: Incoming) -> LocalSpool:
 def _append(bench: Bench, name: str, spooled: Sequence[Spooled], spools: Sequence[LocalSpool]) -> Placed:
     """Append, in the disk thread; on success the files belong to the mailbox, and are closed here, where a connection
     that is killed meanwhile cannot close them too early."""
+    tree.find(bench, name)  # that it is not there is said before that there is no room
+    quota.require(bench, sum(message.size for message in spooled), len(spooled))
     placed = bench.format.append(bench, name, spooled)
     for spool in spools:
         spool.release()

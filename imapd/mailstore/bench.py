@@ -16,6 +16,7 @@ from imapd.mailstore import maildir
 from imapd.mailstore.errors import Denied, Gone, NoSpace, OverQuota, Retry, StoreError
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.index import Index
+from imapd.mailstore.quota import NO_LIMITS, Limits
 from imapd.mailstore.rows import BoxRow
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ class DiskSettings:
 
 @dataclass(slots=True)
 class Bench:
-    """One write's tools. `now` is the time at its beginning."""
+    """One write's tools. `now` is the time at its beginning; limits: those that came with the account's owner."""
 
     root: bytes
     index: Index
     now: float
     settings: DiskSettings
     format: "MailFormat"
+    limits: Limits = NO_LIMITS
     changed: set[bytes] = field(default_factory=set)
 
     def box(self, box: int) -> BoxRow:

@@ -29,6 +29,7 @@ from imapd.mailstore.errors import Corrupt, FileLocked, Gone, NoSpace, NoSuchAcc
 from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
 from imapd.mailstore.lock import PATIENCE, AccountLock
+from imapd.mailstore.quota import NO_LIMITS
 from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class AccountCore:
         self.format = mail_format
         self.loop = loop
         self.settings = settings
+        self.limits = NO_LIMITS  # of its owner, as the last who opened it knew them
         self.users = 0
         self.mailboxes: dict[tuple[int, int], SharedMailbox] = {}
         self.unfit: frozenset[bytes] = frozenset()  # folders that cannot be mailboxes
@@ -228,7 +230,7 @@ class AccountCore:
         """A bench with an index that may be trusted (rule 3)."""
         if self._writer is None or self._is_doubtful or self._identity != self._identity_now():
             return self._open_index(now)
-        return Bench(self.root, self._writer, now, self.settings, self.format)
+        return Bench(self.root, self._writer, now, self.settings, self.format, self.limits)
 
     def is_current(self) -> bool:
         """Whether the index in use is the one that lies there. Quick."""
@@ -264,7 +266,7 @@ class AccountCore:
         self._writer = writer
         self._identity = self._identity_now()
         self._is_doubtful = False
-        bench = Bench(self.root, writer, now, self.settings, self.format)
+        bench = Bench(self.root, writer, now, self.settings, self.format, self.limits)
         try:
             self._begin(bench)
         except BaseException:

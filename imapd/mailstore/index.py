@@ -30,7 +30,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, Retry, StoreError, UnknownOutcome
-from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, runs, signed, span, unsigned
+from imapd.mailstore.quota import Limits
+from imapd.mailstore.rows import BoxRow, Columns, Delta, MessageRow, Usage, runs, signed, span, unsigned
 from imapd.mailstore.schema import SCHEMA, VERSION
 
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
@@ -301,13 +302,31 @@ class Index:
             changed = sorted([(uid, unsigned(mask), changed, size, date) for uid, mask, changed, size, date in rows])
             return Delta(row, keywords, changed, sorted([uid for (uid,) in vanished]), forgotten)
 
-    def counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int]:
-        """Messages, recent, unseen, deleted ones and the sum of their sizes."""
+    def counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int, int]:
+        """Messages, recent, unseen, deleted ones, the sum of their sizes and of those of the deleted ones."""
         row = self._all(
             "SELECT count(*), ifnull(sum((id & 4294967295) > (SELECT recent FROM mailbox WHERE id = ?)), 0), "
-            "ifnull(sum(NOT mask & ?), 0), ifnull(sum((mask & ?) <> 0), 0), ifnull(sum(size), 0) "
-            "FROM message WHERE id BETWEEN ? AND ?", (box, seen, deleted, *span(box)))[0]  # fmt: skip
-        return row[0], row[1], row[2], row[3], row[4]
+            "ifnull(sum(NOT mask & ?), 0), ifnull(sum((mask & ?) <> 0), 0), ifnull(sum(size), 0), "
+            "ifnull(sum(iif(mask & ?, size, 0)), 0) FROM message WHERE id BETWEEN ? AND ?",
+            (box, seen, deleted, deleted, *span(box)))[0]  # fmt: skip
+        return row[0], row[1], row[2], row[3], row[4], row[5]
+
+    def usage(self) -> Usage:
+        """What all messages of the account come to."""
+        return Usage._make(self._all("SELECT count(*), ifnull(sum(size), 0) FROM message")[0])
+
+    def limits(self) -> Limits | None:
+        """What has been set by `set_limits`; None where nothing has."""
+        kept = dict(self._all("SELECT name, value FROM meta WHERE name GLOB 'limit*'"))
+        return Limits(kept.get("limit storage"), kept.get("limit messages")) if "limits" in kept else None
+
+    def set_limits(self, limits: Limits | None) -> None:
+        self._all("DELETE FROM meta WHERE name GLOB 'limit*'")
+        if limits is not None:
+            values = {"limits": 1, "limit storage": limits.storage_octets, "limit messages": limits.messages}
+            for name, value in values.items():
+                if value is not None:
+                    self._set_meta(name, value)
 
     # Messages, for writing; what is read here is read under the lock, and true to the end of it
 

@@ -44,6 +44,7 @@ class LocalStore:
         core = self._cores.get(root)
         if core is None:
             core = self._cores[root] = AccountCore(root, MaildirFormat(), self._loop, self._settings)
+        core.limits = owner.limits
         core.users += 1
         try:
             core.open()

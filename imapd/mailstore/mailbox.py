@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from imapd.mailstore import rowchanges
+from imapd.mailstore import quota, rowchanges, tree
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
@@ -62,7 +62,12 @@ class LocalMailbox:
         return self._writable().locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)
 
     def copy(self, uids: Sequence[int], target: str) -> Placed:
-        return self._shared.locked(lambda bench, box: bench.format.copy(bench, box, uids, target))
+        def copied(bench: Bench, box: int) -> Placed:
+            tree.find(bench, target)  # that it is not there is said before that there is no room
+            quota.require_for_copies(bench, box, uids)
+            return bench.format.copy(bench, box, uids, target)
+
+        return self._shared.locked(copied)
 
     def move(self, uids: Sequence[int], target: str) -> Placed:
         return self._writable().locked(lambda bench, box: bench.format.move(bench, box, uids, target), vital=True)

@@ -23,6 +23,7 @@ from imapd.mailstore.errors import (
     NoSuchMailbox,
     ReadOnly,
 )
+from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.mailstore.render import describe
 from imapd.mailstore.store import (
     MOST_KEYWORDS,
@@ -135,6 +136,8 @@ class _Tree:
         self._uidvalidity = first_uidvalidity
         self.boxes: dict[str, _Box] = {}
         self.subscribed: set[str] = set()
+        self.limits = NO_LIMITS
+        self.own_limits: Limits | None = None
         self.make(names.INBOX, ())
 
     def make(self, name: str, special_use: tuple[str, ...]) -> _Box:
@@ -155,6 +158,10 @@ class _Tree:
     def exists(self, name: str) -> bool:
         return name in self.boxes or bool(self.below(name))
 
+    def quota(self) -> QuotaState:
+        sizes = [len(row.text) for box in self.boxes.values() for row in box.rows.values()]
+        return QuotaState(sum(sizes), len(sizes), self.limits if self.own_limits is None else self.own_limits)
+
 
 class MemoryStore:
     """The store; accounts are made when they are first opened."""
@@ -167,6 +174,7 @@ class MemoryStore:
         tree = self._trees.get(owner.identity)
         if tree is None:
             tree = self._trees[owner.identity] = _Tree(int(self._loop.time()))
+        tree.limits = owner.limits
         return MemoryAccount(tree, self._loop)
 
     def close(self) -> None:
@@ -269,6 +277,7 @@ class MemoryAccount:
             uidnext=box.uidnext,
             uidvalidity=box.uidvalidity,
             highestmodseq=box.modseq,
+            deleted_size=sum(len(row.text) for row in rows if "\\Deleted" in row.flags),
         )
 
     def open(self, name: str, read_only: bool = False) -> "MemoryMailbox":
@@ -282,9 +291,22 @@ class MemoryAccount:
         # Taken before anything can fail: the spools are used up in any case.
         texts = [_taken(message) for message in messages]
         box = self._tree.box(name)
+        self._tree.quota().require_room(sum(map(len, texts)), len(texts))
         dates = [now if message.internal_date is None else message.internal_date for message in messages]
         uids = box.add(list(zip(texts, dates, [message.flags for message in messages], strict=True)))
         return Placed(box.uidvalidity, uids)
+
+    def limits(self) -> Limits:
+        return self._tree.quota().limits
+
+    def quota(self) -> QuotaState:
+        return self._tree.quota()
+
+    def set_quota(self, limits: Limits | None) -> None:
+        self._tree.own_limits = limits
+
+    def catch_up(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -377,7 +399,11 @@ class MemoryMailbox:
         return removed
 
     def copy(self, uids: Sequence[int], target: str) -> Placed:
-        return self._copy(self._living(), uids, target)
+        box = self._living()
+        sizes = [len(box.rows[uid].text) for uid in set(uids) if uid in box.rows]
+        self._tree.box(target)
+        self._tree.quota().require_room(sum(sizes), len(sizes))
+        return self._copy(box, uids, target)
 
     def move(self, uids: Sequence[int], target: str) -> Placed:
         box = self._writable()

@@ -54,6 +54,13 @@ class MessageRow(NamedTuple):
         return self.id & _UIDS
 
 
+class Usage(NamedTuple):
+    """What an account, or a mailbox, comes to: messages, and their octets on the wire."""
+
+    messages: int
+    octets: int
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """All messages of a mailbox, as columns, and the mailbox as it was at that moment."""

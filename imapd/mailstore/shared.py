@@ -153,10 +153,12 @@ class SharedMailbox:
         """The counts, without reading all rows into memory."""
         self.catch_up(read_write=False)
         row = self.row
-        messages, recent, unseen, deleted, size = self.account.loop.offload(self._counts)
-        return MailboxStatus(messages, recent, unseen, deleted, size, row.uidnext, row.uidvalidity, row.modseq)
+        messages, recent, unseen, deleted, size, deleted_size = self.account.loop.offload(self._counts)
+        return MailboxStatus(
+            messages, recent, unseen, deleted, size, row.uidnext, row.uidvalidity, row.modseq, deleted_size
+        )
 
-    def _counts(self) -> tuple[int, int, int, int, int]:
+    def _counts(self) -> tuple[int, int, int, int, int, int]:
         index = self.account.own_index()
         try:
             return index.counts(self.row.id, SEEN, DELETED)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.model.flags import SYSTEM_FLAGS, FlagChange, Flags, same
 from imapd.model.loop import Watching
 
@@ -51,7 +52,7 @@ def flags_of_mask(mask: int, keywords: Sequence[str]) -> Flags:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose account: a stable key, the user name for messages, and where the mail is kept.
+    """Whose account: a stable key, the user name for messages, where the mail is kept, and how much of it.
 
     home is the store's own address of the account (for the local store: the path of the mail file).
     """
@@ -59,6 +60,7 @@ class Owner:
     identity: str
     user_name: str
     home: str
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class MailboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """The counts of STATUS (RFC 9051 section 6.3.11). size is in octets; recent counts what nobody has claimed."""
+    """The counts of STATUS (RFC 9051 section 6.3.11). size is in octets; recent counts what nobody has claimed.
+    deleted_size: the octets of what is deleted (RFC 9208 section 4.1.4)."""
 
     messages: int
     recent: int
@@ -83,6 +86,7 @@ class MailboxStatus:
     uidnext: int
     uidvalidity: int
     highestmodseq: int
+    deleted_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,18 @@ class Account(Protocol):
 
         Raises NoSuchMailbox, NoSpace, OverQuota; the spools are used up in any case.
         """
+
+    def limits(self) -> Limits:
+        """What the account may hold, by an administrator's word, or else by what came with its Owner the last time."""
+
+    def quota(self) -> QuotaState:
+        """What it holds and may hold, without a look at what other programs have done; `catch_up` is that look."""
+
+    def set_quota(self, limits: Limits | None) -> None:
+        """Set limits that stand above those that come with the Owner, for all sessions; None: those count again."""
+
+    def catch_up(self) -> None:
+        """Take in what other programs did to any mailbox, as far as that can be done now."""
 
     def close(self) -> None:
         """Say that this session needs the account no longer."""

@@ -1,0 +1,173 @@
+"""What every store promises about how much an account may hold (mailstore/quota)."""
+
+import pytest
+
+from imapd.mailstore.errors import NoSuchMailbox, OverQuota
+from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
+from imapd.mailstore.store import Owner
+from imapd.model.flags import FlagChange
+
+MAIL = b"Subject: x\r\n\r\n" + b"x" * 86  # 100 octets
+DELETED = frozenset({"\\Deleted"})
+
+
+def limited(house, *limits):
+    """One more session of Ann, with limits by her directory."""
+    return house.store.open_account(Owner("id-ann", "ann", str(house.directory / "ann"), Limits(*limits)))
+
+
+def used(account):
+    state = account.quota()
+    return state.octets, state.messages
+
+
+def count(account, name="INBOX"):
+    return account.status(name).messages
+
+
+def test_what_counts_is_the_messages_of_all_mailboxes(house):
+    assert house.ann.quota() == QuotaState(0, 0, NO_LIMITS)
+    house.ann.create("Plans")
+    house.put("INBOX", MAIL, MAIL.replace(b"\r\n", b"\n"))
+    house.put("Plans", MAIL)
+    assert used(house.ann) == (300, 3)
+    assert house.ann.status("INBOX").deleted_size == 0
+    inbox = house.ann.open("INBOX")
+    assert len(inbox.copy([1, 2], "Plans").uids) == 2
+    assert used(house.ann) == (500, 5)
+    assert len(inbox.move([1, 2], "Plans").uids) == 2
+    assert used(house.ann) == (500, 5)
+    inbox.close()
+    plans = house.ann.open("Plans")
+    plans.change_flags([1, 2], FlagChange.ADD, DELETED)
+    assert house.ann.status("Plans").deleted_size == 200
+    plans.expunge(None)
+    assert used(house.ann) == (300, 3)
+    plans.close()
+    house.ann.rename("Plans", "Schemes")
+    assert used(house.ann) == (300, 3)
+    house.ann.delete("Schemes")
+    assert used(house.ann) == (0, 0)
+
+
+def test_what_fits_exactly_fits_and_the_rest_is_refused_whole(house):
+    ann = limited(house, 300)
+    house.put("INBOX", MAIL, MAIL, account=ann)
+    with pytest.raises(OverQuota):
+        house.put("INBOX", MAIL, MAIL, account=ann)
+    assert count(ann) == 2
+    house.put("INBOX", MAIL, account=ann)
+    with pytest.raises(OverQuota):
+        house.put("INBOX", b"x", account=ann)
+    assert used(ann) == (300, 3)
+    ann.close()
+
+
+def test_the_number_of_messages_is_limited_for_itself(house):
+    ann = limited(house, None, 2)
+    house.put("INBOX", MAIL * 50, MAIL, account=ann)
+    with pytest.raises(OverQuota):
+        house.put("INBOX", b"x", account=ann)
+    ann.close()
+
+
+def test_copies_are_refused_whole_and_leave_nothing_behind(house):
+    house.ann.create("Plans")
+    house.put("INBOX", MAIL, MAIL, MAIL)
+    ann = limited(house, 500)
+    inbox = ann.open("INBOX")
+    with pytest.raises(OverQuota):
+        inbox.copy([1, 2, 3], "Plans")
+    assert (count(ann), count(ann, "Plans")) == (3, 0)
+    assert inbox.copy([1, 2, 99], "Plans").sources == (1, 2)
+    with pytest.raises(OverQuota):
+        inbox.copy([1], "INBOX")
+    with pytest.raises(NoSuchMailbox):
+        inbox.copy([1], "Nowhere")
+    assert inbox.copy([99], "Plans").uids == ()
+    inbox.close()
+    ann.close()
+
+
+def test_who_has_too_much_may_do_everything_that_does_not_grow(house):
+    house.ann.create("Plans")
+    house.put("INBOX", MAIL, MAIL, MAIL)
+    ann = limited(house, 1, 1)
+    assert used(ann) == (300, 3)
+    inbox = ann.open("INBOX")
+    assert inbox.move([1], "Plans").uids == (1,)
+    assert inbox.change_flags([2], FlagChange.ADD, DELETED) == (2,)
+    assert inbox.expunge(None) == (2,)
+    ann.create("More")
+    ann.rename("Plans", "Schemes")
+    ann.rename("INBOX", "Old")
+    ann.delete("Schemes")
+    assert used(ann) == (100, 1)
+    inbox.close()
+    ann.close()
+
+
+def test_what_was_freed_may_be_used_again(house):
+    ann = limited(house, 200)
+    for _ in range(3):
+        house.put("INBOX", MAIL, MAIL, flags=DELETED, account=ann)
+        with pytest.raises(OverQuota):
+            house.put("INBOX", MAIL, account=ann)
+        inbox = ann.open("INBOX")
+        inbox.expunge(None)
+        inbox.close()
+        assert used(ann) == (0, 0)
+    ann.close()
+
+
+def test_what_an_administrator_sets_stands_above_the_owners_limits(house):
+    ann = limited(house, 300, 3)
+    assert ann.limits() == Limits(300, 3)
+    ann.set_quota(Limits(100))
+    assert ann.limits() == ann.quota().limits == Limits(100)
+    house.put("INBOX", MAIL, account=ann)
+    with pytest.raises(OverQuota):
+        house.put("INBOX", MAIL, account=ann)
+    again = limited(house, 500)
+    assert again.limits() == Limits(100)
+    ann.set_quota(NO_LIMITS)
+    house.put("INBOX", *[MAIL] * 9, account=again)
+    assert again.limits() == NO_LIMITS
+    again.set_quota(None)
+    assert again.limits() == Limits(500)
+    for limits in (Limits(0, 0), Limits((1 << 63) - 1, (1 << 63) - 1)):
+        ann.set_quota(limits)
+        assert again.limits() == limits
+    again.close()
+    ann.close()
+
+
+def test_the_newest_word_of_the_directory_counts_for_all_sessions(house):
+    limited(house, 100).close()
+    limited(house, 700).close()
+    assert house.ann.limits() == Limits(700)
+
+
+@pytest.mark.parametrize(
+    ("octets", "messages", "limits", "percent"),
+    [
+        (0, 0, Limits(), 0),
+        (10, 10, Limits(), 0),
+        (0, 0, Limits(100, 100), 0),
+        (89, 1, Limits(100, 100), 89),
+        (8999, 1, Limits(10000), 89),
+        (10, 95, Limits(100, 100), 95),
+        (250, 1, Limits(100), 250),
+        (0, 0, Limits(0), 100),
+    ],
+)
+def test_how_full_an_account_is(octets, messages, limits, percent):
+    assert QuotaState(octets, messages, limits).percent == percent
+
+
+@pytest.mark.parametrize(
+    ("said", "limits"),
+    [((None, None), Limits(7, 8)), ((0, None), Limits(None, 8)), ((5, 6), Limits(5, 6)), ((None, 0), Limits(7, None))],
+)
+def test_nothing_said_is_the_default_and_0_is_no_limit(said, limits):
+    assert Limits.said(*said, Limits(7, 8)) == limits
