@@ -201,14 +201,23 @@ class Mail:
 
 @dataclass(frozen=True)
 class Quota:
-    """How much a person may keep."""
+    """How much a person may keep: all messages of all mailboxes. What an entry says (quota, quota_messages of
+    [[[attributes]]]) stands above these, and what SETQUOTA or `imapd quota` has set above both."""
 
     default: int | None = setting(
-        SIZE,
+        SIZE, None, "Storage of people whose entry says nothing. Not set, or 0: no limit.", example="5G"
+    )
+    messages: int | None = setting(
+        whole(0, 10**12),
         None,
-        "Storage of people whose entry says nothing.",
-        later=Later("quota", applies=lambda value: value is not None),
-        example="5G",
+        "Number of messages of people whose entry says nothing. Not set, or 0: no limit.",
+        example="1000000",
+    )
+    warning: int = setting(
+        whole(0, 100),
+        90,
+        "How full a mail file is, in percent, when mail programs are told to warn of it, once for each connection. 0: "
+        "never.",
     )
 
 

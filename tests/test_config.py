@@ -169,10 +169,10 @@ def test_a_duration_is_written_as_it_is_read(seconds):
 
 
 def test_what_is_known_and_not_in_effect_is_remarked(tmp_path):
-    settings = read(tmp_path, WHOLE + "[quota]\ndefault = 5G\n[search]\nindex = yes\n")
+    settings = read(tmp_path, WHOLE + "[outbound]\nsmtp_host = smtp.example.org\n[search]\nindex = yes\n")
     assert [remark.split(": ", 1)[1] for remark in settings.remarks] == [
-        "default: this version does not have quota yet; the line is known and has no effect",
         "index: this version does not have the text index (texts are searched by reading the messages) yet; the line is known and has no effect",
+        "smtp_host: this version does not have telling mail programs their SMTP server yet; the line is known and has no effect",
     ]
 
 

@@ -37,6 +37,7 @@ from imapd.imap.extensions import (
     move,
     multiappend,
     namespace,
+    quota,
     saslir,
     searchres,
     specialuse,
@@ -83,6 +84,8 @@ CATALOGUE: tuple[Extension, ...] = (
     liststatus.extension,
     specialuse.extension,
     statussize.extension,
+    quota.extension,
+    quota.setting,
 )
 
 

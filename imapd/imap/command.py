@@ -105,13 +105,15 @@ class Command:
     """A command of the client, read from its line; see the rules above.
 
     may_expunge: after it, and only then, sequence numbers may change. try_create: its NoSuchMailbox is about the
-    target, so that the client is told TRYCREATE (RFC 9051 section 7.1). literal_limit: octets of one of its literals.
+    target, so that the client is told TRYCREATE (RFC 9051 section 7.1). tells_fullness: behind it the client is told
+    where the account is nearly full. literal_limit: octets of one of its literals.
     """
 
     name: ClassVar[str]
     states: ClassVar[frozenset[State]] = ANY_STATE
     may_expunge: ClassVar[bool] = True
     try_create: ClassVar[bool] = False
+    tells_fullness: ClassVar[bool] = False
     literal_limit: ClassVar[int] = LITERAL_LIMIT
 
     @classmethod

@@ -177,6 +177,8 @@ class Conversation:
             verdict = yield from self._run(command)
         except Exception as error:
             verdict = self._judge(error, command)
+        if verdict is not None and verdict.kind == "OK" and command.tells_fullness:
+            yield from self._fullness()
         if verdict is None or verdict.kind == "BAD" or self.session.state is not State.SELECTED:
             return verdict
         try:
@@ -221,6 +223,12 @@ class Conversation:
         except StoreError as error:
             _log.warning("no news of a mailbox for now: %s", error.reason)
         return said
+
+    def _fullness(self) -> Iterator[Response]:
+        try:
+            yield from updates.fullness(self.session)
+        except StoreError as error:  # the command itself has succeeded
+            _log.warning("how full an account is cannot be told for now: %s", error.reason)
 
     # --- literals ----------------------------------------------------------------------------------------------------
 

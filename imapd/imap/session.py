@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from imapd.imap.command import State
+from imapd.mailstore.quota import NO_LIMITS, Limits
 from imapd.model.sets import RangeSet
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class SessionSettings:
     offered. certificate_required: nobody logs in without a client certificate. both_required: nor without a password,
     and both have to be the same person's. append_limit: octets of a message in APPEND. special_use: pairs of a use and
     a mailbox name. referrals: who has his mail elsewhere is told where.
+    limits: what accounts may hold where the directory does not say; quota_warning: how full one is, in percent, when
+    its owner is warned (0: never).
     product, version, support_url: for ID (RFC 2971); what is empty is not told. keepalive: seconds after which an idle
     client is told that the connection lives (0: never).
     """
@@ -115,6 +118,8 @@ class SessionSettings:
     referrals: bool = False
     append_limit: int = 50 * 1024 * 1024
     special_use: tuple[tuple[str, str], ...] = ()
+    limits: Limits = NO_LIMITS
+    quota_warning: int = 90
     product: str = "imapd"
     version: str = ""
     support_url: str = ""
@@ -151,6 +156,7 @@ class Session:
         self.failed_logins = 0
         self.enabled: set[str] = set()
         self.keywords_told: frozenset[str] = frozenset()  # of the selected mailbox, by the last FLAGS response
+        self.warned_of_quota = False
         self.client: Mapping[str, str] = {}  # what the client told of itself by ID
         self._person: Person | None = None
         self._account: Account | None = None
@@ -171,6 +177,11 @@ class Session:
         """Who has logged in."""
         assert self._person is not None, "nobody has logged in"
         return self._person
+
+    @property
+    def by_administrator(self) -> bool:
+        """Whether it is an administrator who acts as the person (the authorization identity of SASL)."""
+        return self._person is not None and self._person.acted_by is not None
 
     @property
     def account(self) -> Account:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from imapd.imap.command import Response
 from imapd.imap.session import Session
 from imapd.mailstore.errors import Gone, Moved
+from imapd.mailstore.quota import NO_LIMITS
 from imapd.model.flags import SYSTEM_FLAGS
 from imapd.wire import writer
 from imapd.wire.responses import Exists, Expunge, Fetch, FlagsResponse, Recent, Status
@@ -51,6 +52,17 @@ def keywords(session: Session) -> Iterator[Response]:
         return
     session.keywords_told = frozenset(known)
     yield FlagsResponse((*SYSTEM_FLAGS, *known))
+
+
+def fullness(session: Session) -> Iterator[Response]:
+    """One ALERT for each connection where the account is nearly full, or more than that (RFC 9051 section 7.1)."""
+    threshold = session.settings.quota_warning
+    if session.warned_of_quota or not threshold or session.account.limits() == NO_LIMITS:
+        return
+    percent = session.account.quota().percent
+    if percent >= threshold:
+        session.warned_of_quota = True
+        yield Status("NO", f"Your mail file is {percent} % full.", code="ALERT")
 
 
 def _flags(session: Session, sequence: int, uid: int) -> Response:

@@ -23,6 +23,7 @@ from imapd.imap.dispatch import Conversation
 from imapd.imap.extension import Offers
 from imapd.imap.session import Security, Session, SessionSettings
 from imapd.mailstore.local import LocalStore
+from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Account, Owner, Store
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
@@ -199,10 +200,17 @@ def session_settings(settings: Settings, listener: Listener) -> SessionSettings:
         both_required=listener.require_both,
         referrals=settings.authentication.other_mail_server == "referral",
         append_limit=settings.mail.append_limit,
+        limits=limits(settings),
+        quota_warning=settings.quota.warning,
         special_use=special_use(settings),
         version=imapd.__version__,
         keepalive=KEEPALIVE,
     )
+
+
+def limits(settings: Settings) -> Limits:
+    """What accounts may hold whose owners the directory says nothing of."""
+    return Limits.said(settings.quota.default, settings.quota.messages)
 
 
 def mechanisms(settings: Settings, listener: Listener) -> tuple[str, ...]:

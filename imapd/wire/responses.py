@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal, cast
 
-from imapd.wire.writer import NIL, flag_list, mailbox, nstring, paren, quoted, string
+from imapd.wire.writer import NIL, astring, flag_list, mailbox, nstring, paren, quoted, string
 
 SEARCH_BLOCK: Final = 10_000
 """Numbers of a SEARCH response made at a time: about 64 kB, so that a large answer lets others run."""
@@ -241,6 +241,30 @@ class NamespaceResponse(Response):
     def chunks(self, utf8: bool) -> Iterable[bytes]:
         spaces = [_namespace(each, utf8) for each in (self.personal, self.others, self.shared)]
         return (b"* NAMESPACE %s\r\n" % b" ".join(spaces),)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaResponse(Response):
+    """QUOTA: the resources that are limited, each with what is used and the limit (RFC 9208 section 4.2.1)."""
+
+    root: str
+    resources: Sequence[tuple[str, int, int]]
+
+    def chunks(self, utf8: bool) -> Iterable[bytes]:
+        triplets = [b"%s %d %d" % (name.encode("ascii"), used, limit) for name, used, limit in self.resources]
+        return (b"* QUOTA %s %s\r\n" % (astring(self.root.encode("utf-8")), paren(*triplets)),)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRootResponse(Response):
+    """QUOTAROOT: a mailbox and the names of its quota roots (RFC 9208 section 4.2.2)."""
+
+    name: str
+    roots: Sequence[str]
+
+    def chunks(self, utf8: bool) -> Iterable[bytes]:
+        words = [mailbox(self.name, utf8), *[astring(root.encode("utf-8")) for root in self.roots]]
+        return (b"* QUOTAROOT %s\r\n" % b" ".join(words),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Copy(Transfer):
     """COPY; see the top of this module."""
 
     name = "COPY"
+    tells_fullness = True
 
     def run(self, session: Session) -> Running:
         yield from ()

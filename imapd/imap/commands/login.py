@@ -31,6 +31,7 @@ from imapd.imap.command import BEFORE_LOGIN, Command, Continue, Done, Running, S
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
 from imapd.mailstore.errors import NoSuchAccount, StoreError
+from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Account, Owner
 from imapd.model.errors import BadSyntax, Refused, Unreachable
 from imapd.wire.framer import Line
@@ -138,7 +139,7 @@ def _admit(session: Session, method: str, proof: Proof, began: float) -> tuple[P
     session.login_name = _claimed(proof)
     try:
         person = _prove(session, proof)
-        return person, session.store.open_account(_owner(person))
+        return person, session.store.open_account(owner(person, session.settings.limits))
     except (Refused, StoreError) as refusal:
         session.failed_logins += 1
         _tell(session, "login_failed", method, began, reason=refusal.reason)
@@ -180,10 +181,12 @@ def _tell(session: Session, event: str, method: str, began: float, **fields: Any
     session.log(event, user=session.login_name[:256], method=method, tls=session.private, seconds=seconds, **fields)
 
 
-def _owner(person: Person) -> Owner:
+def owner(person: Person, default: Limits) -> Owner:
+    """Whose account it is; default: what it may hold where the directory does not say. Raises NoSuchAccount."""
     if person.mail_file is None:
         raise NoSuchAccount(reason="the directory names no mail file for this person")
-    return Owner(identity=person.identity, user_name=person.user_name, home=person.mail_file)
+    limits = Limits.said(person.quota_bytes, person.quota_messages, default)
+    return Owner(identity=person.identity, user_name=person.user_name, home=person.mail_file, limits=limits)
 
 
 # What has to be there.

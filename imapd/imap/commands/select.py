@@ -32,6 +32,7 @@ class Select(Command):
 
     name = "SELECT"
     states = LOGGED_IN
+    tells_fullness = True
     read_only: ClassVar[bool] = False
 
     mailbox: SentName
