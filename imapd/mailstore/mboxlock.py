@@ -1,0 +1,197 @@
+"""The locks by which programs that share an mbox keep out of each other's way. Taken at once or not at all.
+
+    fcntl    a record lock over the whole file. As a lock of the open file description, which other programs' POSIX
+             locks conflict with, and which is not lost when another descriptor of this process is closed
+    dotlock  the file NAME.lock beside it, with our process id and host in it
+    flock    flock(2)
+
+Rules:
+
+1. Nothing waits here: a lock that somebody else has is FileLocked, and whoever wants it tries again.
+2. A dotlock is somebody else's until he has gone: the process that it names is no more on this host, or nobody touched
+   it and the mail file for 120 seconds (Dovecot's figure; it touches its own in long work, and so do we).
+3. Where no dotlock can be made for lack of rights in the directory, that is an error, since other programs may rely on
+   it; with the word `dotlock_try` it is done without.
+4. Readers take a shared fcntl or flock lock, and a dotlock only where nothing else is set.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from imapd.mailstore.errors import Denied, FileLocked
+from imapd.mailstore.maildir import discard
+
+WORDS: Final = ("fcntl", "dotlock", "dotlock_try", "flock")
+DEFAULT: Final = ("fcntl", "dotlock")
+STALE_AFTER: Final = 120.0
+_FLOCK: Final = struct.Struct("hhxxxxqqixxxx")  # struct flock of a 64-bit Linux; l_pid has to be 0
+_BUSY: Final = (errno.EACCES, errno.EAGAIN)
+_HOST: Final = os.fsencode(socket.gethostname())
+_NO_RIGHTS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Locked:
+    """An mbox that is open and locked; `fd` is for reading, and for writing if it was locked so."""
+
+    def __init__(self, path: bytes, fd: int, dotlock: bytes | None) -> None:
+        self.path = path
+        self.fd = fd
+        self._dotlock = dotlock
+
+    def touch(self) -> None:
+        """Say that the work goes on (rule 2)."""
+        if self._dotlock is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._dotlock)
+
+
+@contextlib.contextmanager
+def locked(path: bytes, words: Sequence[str], write: bool) -> Iterator[Locked]:
+    """Open a mail file and lock it until the end of the context.
+
+    Raises FileLocked, FileNotFoundError where there is no regular file, Denied for rule 3, OSError.
+    """
+    with contextlib.ExitStack() as stack:
+        dotlock = None
+        if "dotlock" in words or "dotlock_try" in words:
+            if write or not {"fcntl", "flock"} & set(words):
+                dotlock = _dotlock(path, "dotlock" not in words)
+        if dotlock is not None:
+            stack.callback(_free_dotlock, dotlock, os.lstat(dotlock))
+        fd = _open(path, write)
+        stack.callback(os.close, fd)
+        take(fd, words, write)
+        if not _is_at(fd, path):
+            raise FileLocked(reason=f"{path!r} was replaced at this moment")
+        yield Locked(path, fd, dotlock)
+
+
+def take(fd: int, words: Sequence[str], write: bool) -> None:
+    """Take the kernel's locks on an open file; they go with its descriptor. Raises FileLocked."""
+    try:
+        if "fcntl" in words:
+            kind = fcntl.F_WRLCK if write else fcntl.F_RDLCK
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+        if "flock" in words:
+            fcntl.flock(fd, (fcntl.LOCK_EX if write else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            raise FileLocked(reason="another program has locked the mail file") from None
+        raise
+
+
+def _open(path: bytes, write: bool) -> int:
+    try:
+        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR):
+            raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+    return fd
+
+
+def _is_at(fd: int, path: bytes) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+# Dotlocks
+
+
+def _dotlock(path: bytes, may_miss: bool) -> bytes | None:
+    """Make the dotlock; its path. Raises FileLocked."""
+    lock = path + b".lock"
+    for _ in range(2):
+        try:
+            fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            if not _remove_stale(path, lock):
+                break
+            continue
+        except OSError as error:
+            if error.errno not in _NO_RIGHTS:
+                raise
+            if may_miss:
+                return None
+            raise Denied(
+                "The server may not lock your mail file; please tell your administrator.",
+                reason=f"{os.fsdecode(lock)} cannot be made ({error.strerror}): give imapd the right to write in that "
+                f"directory, or set mbox_locks to `fcntl, dotlock_try` if no program relies on dotlocks alone",
+            ) from error
+        with contextlib.closing(_Descriptor(fd)):
+            os.write(fd, b"%d:%s" % (os.getpid(), _HOST))
+        return lock
+    raise FileLocked(reason=f"another program holds {os.fsdecode(lock)}")
+
+
+class _Descriptor:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _remove_stale(path: bytes, lock: bytes) -> bool:
+    """Remove a dotlock whose owner has gone (rule 2); whether there is none now."""
+    try:
+        seen = os.lstat(lock)
+        if not _is_stale(path, lock, seen):
+            return False
+        # By another name first: what was judged may have been removed, and somebody else's be there by now.
+        aside = b"%s.%d" % (lock, os.getpid())
+        os.rename(lock, aside)
+        try:
+            if not os.path.samestat(os.lstat(aside), seen):
+                with contextlib.suppress(OSError):
+                    os.link(aside, lock, follow_symlinks=False)
+                return False
+        finally:
+            discard(aside)
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _is_stale(path: bytes, lock: bytes, seen: os.stat_result) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.closing(_Descriptor(fd)):
+            owner, _, host = os.read(fd, 512).strip().partition(b":")
+        if host == _HOST and 0 < int(owner) and not _is_alive(int(owner)):
+            return True
+    try:
+        changed = max(seen.st_mtime, os.lstat(path).st_mtime)
+    except FileNotFoundError:
+        changed = seen.st_mtime
+    return time.time() - changed > STALE_AFTER
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
+
+
+def _free_dotlock(lock: bytes, made: os.stat_result) -> None:
+    """Remove our dotlock, if it is still ours: others may have found it stale."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.lstat(lock), made):
+            os.unlink(lock)
