@@ -61,9 +61,8 @@ def locked(path: bytes, words: Sequence[str], write: bool) -> Iterator[Locked]:
     """
     with contextlib.ExitStack() as stack:
         dotlock = None
-        if "dotlock" in words or "dotlock_try" in words:
-            if write or not {"fcntl", "flock"} & set(words):
-                dotlock = _dotlock(path, "dotlock" not in words)
+        if {"dotlock", "dotlock_try"} & set(words) and (write or not {"fcntl", "flock"} & set(words)):
+            dotlock = _dotlock(path, "dotlock" not in words)
         if dotlock is not None:
             stack.callback(_free_dotlock, dotlock, os.lstat(dotlock))
         fd = _open(path, write)
@@ -171,7 +170,7 @@ def _is_stale(path: bytes, lock: bytes, seen: os.stat_result) -> bool:
         fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.closing(_Descriptor(fd)):
             owner, _, host = os.read(fd, 512).strip().partition(b":")
-        if host == _HOST and 0 < int(owner) and not _is_alive(int(owner)):
+        if host == _HOST and int(owner) > 0 and not _is_alive(int(owner)):
             return True
     try:
         changed = max(seen.st_mtime, os.lstat(path).st_mtime)

@@ -151,7 +151,7 @@ def carry_over(mail: Locked, words: Sequence[str], now: float) -> bool:
                     _append(mail, os.pread(fd, seen.st_size - octets, octets))
                     os.ftruncate(fd, octets)
                     os.fsync(fd)
-                # The name was given when the file was replaced, which is what the ctime tells; cutting it back is later.
+                # The ctime tells when it was replaced, or cut back.
                 if not 0 <= now - max(seen.st_ctime, seen.st_mtime) < KEEP_OLD:
                     os.unlink(old)
                 else:
@@ -176,7 +176,7 @@ def _append(mail: Locked, data: bytes) -> None:
 
 def separated(fd: int, end: int) -> bytes:
     """What has to stand between the end of a mail file and a new From_ line: its last line may have no end yet."""
-    tail = os.pread(fd, 2, max(0, end - 2))
+    tail = os.pread(fd, min(2, end), max(0, end - 2))
     if not tail or tail in (b"\n\n", b"\r\n"):
         return b""
     return b"\n" if tail.endswith(b"\n") else b"\n\n"
@@ -185,5 +185,3 @@ def separated(fd: int, end: int) -> bytes:
 def is_ours(name: bytes) -> bool:
     """Whether a file in a mail directory is one of these."""
     return name.startswith(b".") and (name.endswith(b".imapd-new") or _OLD.fullmatch(name) is not None)
-
-
