@@ -23,9 +23,15 @@ def daemon(tmp_path):
 
 @pytest.fixture(scope="session")
 def shared_daemon(tmp_path_factory):
-    """One daemon with many people, for tests that each take a person of their own (see the fixture `person`)."""
-    people = {f"user{number}": "secret" for number in range(1000)}
-    daemon = Daemon(tmp_path_factory.mktemp("shared") / "imapd", people=people).start()
+    """One daemon with many people, for tests that each take a person of their own (see the fixture `person`), and root,
+    who may act as any of them."""
+    people = {f"user{number}": "secret" for number in range(1000)} | {"root": "secret"}
+    daemon = Daemon(
+        tmp_path_factory.mktemp("shared") / "imapd",
+        people=people,
+        authentication='administrators = "uid=root,dc=example,dc=org",',
+        mail="[quota]\ndefault = 5G\nmessages = 1000000",
+    ).start()
     yield daemon
     code = daemon.stop()
     assert daemon.tracebacks() == [], daemon.log()

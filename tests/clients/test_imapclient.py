@@ -62,3 +62,15 @@ def test_a_day_with_imapclient(client, shared_daemon, person):
     assert client.folder_exists("Drafts-alt/Später") and not client.folder_exists("Entwürfe")
     client.delete_folder("Tom & Jerry")
     assert not client.folder_exists("Tom & Jerry")
+
+
+def test_quotas_as_imapclient_reads_them(client, shared_daemon, person):
+    assert client.has_capability("QUOTA")
+    roots, quotas = client.get_quota_root("INBOX")
+    assert (roots.mailbox, roots.quota_roots) == ("INBOX", [""])
+    assert [(one.quota_root, one.resource, one.usage, one.limit) for one in quotas] == [
+        ("", "STORAGE", 0, 5 << 20),
+        ("", "MESSAGE", 0, 1_000_000),
+    ]
+    client.append("INBOX", message(1))
+    assert [(one.resource, one.usage) for one in client.get_quota()] == [("STORAGE", 1), ("MESSAGE", 1)]

@@ -78,3 +78,32 @@ def test_a_delivery_is_seen_in_idle_within_a_second(shared_daemon, person):
         client.socket.settimeout(20)
         client.send(b"DONE\r\n")
         client.finish(tag)
+
+
+def acting_for(daemon, person):
+    """An administrator's connection, acting as the person."""
+    connection = imaplib.IMAP4("127.0.0.1", daemon.port, timeout=20)
+    assert connection.authenticate("PLAIN", lambda _: f"{person}\0root\0secret".encode())[0] == "OK"
+    return connection
+
+
+def test_quotas_are_set_told_and_kept(shared_daemon, person):
+    root = acting_for(shared_daemon, person)
+    assert "QUOTASET" in root.capability()[1][0].decode().split()
+    assert root.setquota('""', "(STORAGE 2 MESSAGE 3)") == ("OK", [b'"" (STORAGE 0 2 MESSAGE 0 3)'])
+    connection = imaplib.IMAP4("127.0.0.1", shared_daemon.port, timeout=20)
+    connection.login(person, "secret")
+    assert connection.getquotaroot("INBOX") == ("OK", [[b'INBOX ""'], [b'"" (STORAGE 0 2 MESSAGE 0 3)']])
+    assert connection.append("INBOX", None, None, message(1) + b"x" * 3000)[0] == "NO"
+    assert connection.append("INBOX", None, None, message(1))[0] == "OK"
+    assert connection.getquota('""') == ("OK", [b'"" (STORAGE 1 2 MESSAGE 1 3)'])
+    # What other programs deliver is counted, and never refused.
+    for number in range(2, 6):
+        deliver(shared_daemon.maildir(person), message(number).replace(b"\r\n", b"\n"))
+    assert connection.getquota('""') == ("OK", [b'"" (STORAGE 1 2 MESSAGE 5 3)'])
+    kind, data = connection.append("INBOX", None, None, b"x")
+    assert kind == "NO" and data[0].startswith(b"[OVERQUOTA]")
+    assert connection.select("INBOX") == ("OK", [b"5"])
+    assert connection.untagged_responses["NO"] == [b"[ALERT] Your mail file is 166 % full."]
+    connection.logout()
+    root.logout()

@@ -4,6 +4,8 @@ A file's name is a sentence. Its head is comments (#) with the RFC's section, th
 
     given: INBOX has 3 messages         mailboxes that are made and filled before (with any number of such lines)
     given: nothing else                 no mailbox but the inbox and these, though the server makes some for everybody
+    given: an administrator             $administrator with $administrator_password may act as $user; another server that
+                                        has none is passed over
     state: selected INBOX               how connection 1 begins: opened (its greeting is still to be heard), connected,
                                         authenticated (the default), selected NAME, examined NAME
     capability: MOVE                    words that the server must offer, before or after login; another server that
@@ -76,6 +78,7 @@ class Script:
     capabilities: list[str]
     steps: list[Step]
     nothing_else: bool = False
+    administrator: bool = False
 
 
 def read(path: Path) -> Script:
@@ -92,6 +95,8 @@ def read(path: Path) -> Script:
                 script.steps.append(Step(connection, who if mark == ":" else "C>", text, number))
         elif line == "given: nothing else":
             script.nothing_else = True
+        elif line == "given: an administrator":
+            script.administrator = True
         elif match := re.fullmatch(r"given: (.+) has (\d+) messages?", line):
             script.given.append((match[1], int(match[2])))
         elif match := re.fullmatch(r"state([1-9]?): (opened|connected|authenticated|selected \S+|examined \S+)", line):
@@ -124,8 +129,19 @@ def remove_mailboxes(client: Client) -> None:
 class Player:
     """Plays a dialogue against a server as one person."""
 
-    def __init__(self, host: str, port: int, user: str, password: str, tls: bool = False, timeout: float = 10) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        tls: bool = False,
+        timeout: float = 10,
+        administrator: tuple[str, str] | None = None,
+    ) -> None:
+        """administrator: name and password of somebody who may act as the person."""
         self.host, self.port, self.user, self.password = host, port, user, password
+        self.administrator = administrator
         self.tls, self.timeout = tls, timeout
         self.login_in_the_clear = True
         self.clients: dict[int, Client] = {}
@@ -136,6 +152,8 @@ class Player:
 
     def play(self, script: Script) -> bool:
         """Play it; False where the server does not offer what it is about. Raises Differs."""
+        if script.administrator and self.administrator is None:
+            return False
         try:
             with self.connect() as setup:
                 offered = self.offered(setup)
@@ -206,6 +224,8 @@ class Player:
 
     def perform(self, script: Script) -> None:
         self.kept = {"user": self.user, "password": self.password}
+        if self.administrator is not None:
+            self.kept["administrator"], self.kept["administrator_password"] = self.administrator
         for number in sorted(script.states):
             self.client(script, number)
         steps = script.steps

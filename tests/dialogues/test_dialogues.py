@@ -9,19 +9,21 @@ from tests.dialogues.script import Player, read
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.rglob("*.txt"))
+ADMINISTRATOR = ("root", "secret")  # of the shared daemon
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_dialogue(path, shared_daemon, person):
     script = read(path)
     port = shared_daemon.strict_port if "LOGINDISABLED" in script.capabilities else shared_daemon.port
-    player = Player("127.0.0.1", port, person, shared_daemon.people[person])
+    player = Player("127.0.0.1", port, person, shared_daemon.people[person], administrator=ADMINISTRATOR)
     assert player.play(script), f"{path.name} is about a capability that is not offered"
 
 
 @pytest.mark.parametrize("path", FILES[::20], ids=lambda path: path.stem)
 def test_dialogue_over_tls(path, shared_daemon, person):
-    player = Player("127.0.0.1", shared_daemon.tls_port, person, shared_daemon.people[person], tls=True)
+    password = shared_daemon.people[person]
+    player = Player("127.0.0.1", shared_daemon.tls_port, person, password, tls=True, administrator=ADMINISTRATOR)
     player.play(read(path))
 
 

@@ -465,10 +465,13 @@ def test_the_lists_are_asked_behind_the_password_only(chains, acme):
 def test_administrators_may_act_as_others_and_it_is_logged(chains, acme, caplog):
     chain = chains(acme, administrators=read_list(["cn=admins,o=acme"]))
     with caplog.at_level(logging.INFO):
-        assert chain.authenticate("root", b"secret", HOME, authzid="ada").identity == "acme/ada"
+        ada = chain.authenticate("root", b"secret", HOME, authzid="ada")
+    assert (ada.identity, ada.acted_by) == ("acme/ada", "acme/root")
     assert f"'uid=root,o=acme' in acme, from {HOME}, acts as 'uid=ada,o=acme' in acme" in caplog.text
     caplog.clear()
-    assert chain.authenticate("root", b"secret", HOME, authzid="ROOT").identity == "acme/root"
+    root = chain.authenticate("root", b"secret", HOME, authzid="ROOT")
+    assert (root.identity, root.acted_by) == ("acme/root", None)
+    assert chain.authenticate("ada", b"secret", HOME).acted_by is None
     assert "acts as" not in caplog.text
 
 

@@ -139,6 +139,11 @@ QUOTAS = [
     (b"1000S,50C", (1000, 50)),
     (b"1000S", (1000, None)),
     (b"50C", (None, 50)),
+    (b"5G", (5 << 30, None)),
+    (b"500 mb", (500 << 20, None)),
+    (b" 2GiB ", (2 << 30, None)),
+    (b"999999999999999T", (None, None)),
+    (b"5.5G", (None, None)),
     (b"-1", (None, None)),
     (b"much", (None, None)),
     (b"", (None, None)),
@@ -155,6 +160,23 @@ def test_a_quota_that_is_nonsense_changes_nothing(caplog):
     alice = person({"mailquotasize": [b"lots"], "mailquotacount": [b"20"]}, overrides=overrides)
     assert (alice.quota_bytes, alice.quota_messages) == (None, 20)
     assert "quota" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "octets"),
+    [
+        ("mailQuotaSize", b"1000000", 1_000_000),
+        ("mDBOverQuotaLimit", b"2048", 2 << 20),
+        ("mDBStorageQuota", b"2048", 2 << 20),
+        ("cyrus-userquota", b"2048", 2 << 20),
+        ("cyrus-userquota", b"2G", 2 << 30),
+        ("mDBOverQuotaLimit", b"9" * 18, (1 << 63) - 1),
+        ("zimbraMailQuota", b"0", 0),
+    ],
+)
+def test_quotas_count_in_the_unit_of_their_attribute(attribute, value, octets):
+    alice = person({attribute.lower(): [value]}, overrides={"quota": attribute})
+    assert alice.quota_bytes == octets
 
 
 DAY = 86_400

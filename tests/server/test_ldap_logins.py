@@ -21,6 +21,7 @@ DIRECTORIES = """\
   timeout = 2s
     [[[attributes]]]
     mail_file = mailMessageStore, "{{short_name}}"
+    quota = mailQuota
   [[partner]]
   type = ldap
   order = 2
@@ -41,12 +42,23 @@ DIRECTORIES = """\
 """
 
 
+# What entries say of quotas.
+QUOTAS = {"kim": "2097152S", "lee": "3M", "max": "as much as he likes", "ned": "0"}
+
+
 @pytest.fixture
 def acme(tmp_path):
     ada = person("ada", objectClass="qmailUser", mailMessageStore="big/ada")
     with Slapd(
         tmp_path / "acme",
-        "\n".join([ada, person("u8"), person("mia", objectClass="qmailUser", mailMessageStore="../boss")]),
+        "\n".join(
+            [
+                ada,
+                person("u8"),
+                person("mia", objectClass="qmailUser", mailMessageStore="../boss"),
+                *[person(name, objectClass="qmailUser", mailQuota=said) for name, said in QUOTAS.items()],
+            ]
+        ),
     ) as server:
         yield server
 
@@ -63,7 +75,7 @@ def partner(tmp_path):
 
 @pytest.fixture
 def daemon(tmp_path, acme, partner):
-    daemon = Daemon(tmp_path / "imapd")
+    daemon = Daemon(tmp_path / "imapd", mail="[quota]\ndefault = 1M\nmessages = 70")
     (daemon.folder / "ldap.secret").write_text("service\n")
     (daemon.folder / "ldap.secret").chmod(0o600)
     path = daemon.folder / "imapd.ini"
@@ -132,3 +144,19 @@ def test_a_name_that_is_given_again_does_not_inherit_mail(daemon, acme):
     acme.delete(f"uid=u8,{acme.base}")
     acme.modify(person("u8", password="another"))
     assert outcome(daemon, "u8", "another") == "CONTACTADMIN" and "imapd-owner" in daemon.log()
+
+
+def test_the_quota_of_an_entry_stands_above_the_default_and_nonsense_keeps_nobody_out(daemon):
+    said = {}
+    for name in ("ada", *QUOTAS):
+        with daemon.connect() as client:
+            client.ok(f"LOGIN {name}@acme.example secret")
+            said[name] = client.ok('GETQUOTA ""')[0].decode().removeprefix('* QUOTA "" ')
+    assert said == {
+        "ada": "(STORAGE 0 1024 MESSAGE 0 70)",
+        "kim": "(STORAGE 0 2048 MESSAGE 0 70)",
+        "lee": "(STORAGE 0 3072 MESSAGE 0 70)",
+        "max": "(STORAGE 0 1024 MESSAGE 0 70)",
+        "ned": "(MESSAGE 0 70)",
+    }
+    assert "the quota b'as much as he likes' cannot be read" in daemon.log()

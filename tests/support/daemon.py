@@ -39,6 +39,7 @@ certificate = cert.pem
 key = key.pem
 [authentication]
 failure_delay = 0s
+{authentication}
 [directories]
   [[people]]
   type = ldif
@@ -71,6 +72,7 @@ class Daemon:
         workers: int = 2,
         service: str = "",
         mail: str = "",
+        authentication: str = "",
         level: str = "info",
     ) -> None:
         self.folder = folder
@@ -90,6 +92,7 @@ class Daemon:
                 workers=workers,
                 service=service,
                 mail=mail,
+                authentication=authentication,
                 level=level,
             )  # fmt: skip
         )
