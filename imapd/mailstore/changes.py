@@ -76,7 +76,7 @@ def _take_back(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[Messa
             maildir.discard(bench.folder(box) + b"/cur/" + target_name(names, row))
         modseq = bench.box(box.id).modseq + 1
         with bench.index.transaction():
-            bench.index.bury([(row.id, modseq, None) for row in rows])
+            bench.index.bury([(row, modseq, None) for row in rows])
             bench.index.update_box(box.id, modseq=modseq)
     except OSError as error:
         raise UnknownOutcome(reason=explained(error).reason) from error
@@ -149,7 +149,7 @@ def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxR
         )
         for row in rows
     ]
-    bench.index.bury([(row.id, box.modseq + 1, None) for row in rows])
+    bench.index.bury([(row, box.modseq + 1, None) for row in rows])
     bench.index.update_box(box.id, modseq=box.modseq + 1)
     # Within one mailbox the two halves of the move share its modseq.
     goal = bench.box(goal.id)
@@ -175,7 +175,7 @@ def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int,
     rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
     if not rows:
         return ()
-    graves = [(row.id, box.modseq + 1, maildir.relative_path(box.directory, row.place, row.file)) for row in rows]
+    graves = [(row, box.modseq + 1, maildir.relative_path(box.directory, row.place, row.file)) for row in rows]
     with bench.index.transaction():
         bench.index.bury(graves)
         bench.index.update_box(box_id, modseq=box.modseq + 1)

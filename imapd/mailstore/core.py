@@ -130,7 +130,14 @@ class AccountCore:
         return self._reader
 
     def reading(self, read: Callable[[Index], Result]) -> Result:
-        """Read from the index in the loop; waits as a sleeper where SQLite is busy."""
+        """Read from the index in the loop; waits as a sleeper where SQLite is busy. Damage is mended first (rule 3)."""
+        try:
+            return self._reading(read)
+        except Corrupt:
+            self.suspect()
+            return self._reading(read)
+
+    def _reading(self, read: Callable[[Index], Result]) -> Result:
         for _ in range(_BUSY_TRIES):
             try:
                 return read(self.reader)
@@ -145,9 +152,20 @@ class AccountCore:
             self._cache = DescriptionCache(self.root + b"/" + CACHE_FILE, self.settings.file_mode)
         return self._cache
 
-    def own_index(self) -> Index:
-        """One more connection for reading much in a disk thread."""
-        return Index(self._path, patience=5.0, unchanging=self._unchanging)
+    def reading_much(self, read: Callable[[Index], Result]) -> Result:
+        """Read in a disk thread, on a connection of its own. Damage is mended first (rule 3)."""
+        try:
+            return self.loop.offload(lambda: self._on_own_index(read))
+        except Corrupt:
+            self.suspect()
+            return self.loop.offload(lambda: self._on_own_index(read))
+
+    def _on_own_index(self, read: Callable[[Index], Result]) -> Result:
+        index = Index(self._path, patience=5.0, unchanging=self._unchanging)
+        try:
+            return read(index)
+        finally:
+            index.close()
 
     # Writing
 

@@ -40,7 +40,7 @@ def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange
     if not rows:
         return ()
     bits = names.mask(flags, create=how is not FlagChange.REMOVE)
-    changes = [(row.id, mask, box.modseq + 1) for row in rows if (mask := _changed(row.mask, how, bits)) != row.mask]
+    changes = [(row, mask, box.modseq + 1) for row in rows if (mask := _changed(row.mask, how, bits)) != row.mask]
     if changes:
         with bench.index.transaction():
             bench.index.add_keywords(box_id, names.added)
@@ -72,6 +72,6 @@ def mend_size(bench: Bench, box_id: int, uid: int, size: int, octets: int) -> No
     row = bench.index.message(box_id, uid)
     if row is not None and (row.size, row.octets) != (size, octets):
         with bench.index.transaction():
-            bench.index.resize(row.id, size, octets, box.modseq + 1)
+            bench.index.resize(row, size, octets, box.modseq + 1)
             bench.index.update_box(box_id, modseq=box.modseq + 1)
         bench.changed.add(bench.folder(box))

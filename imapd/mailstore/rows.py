@@ -6,18 +6,26 @@ A message is known by its key: mailbox id << 32 | UID.
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from imapd.mailstore.errors import LimitExceeded
+from imapd.mailstore.maildir import base_of
 
 _UIDS: Final = 0xFFFFFFFF
 LAST_UID: Final = _UIDS - 1
 """UIDNEXT has to be a number still when it is given."""
 _MASK: Final = (1 << 64) - 1
+_SUMMED: Final = Struct("<6q").pack
 
 
 class BoxRow(NamedTuple):
-    """A mailbox. The stamps are of listings of new/ and cur/ that the rows agree with; doubt: see mailstore/sync."""
+    """A mailbox. The stamps are of listings of new/ and cur/ that the rows agree with; doubt: see mailstore/sync.
+
+    messages and octets: how many messages it has, and of how many octets on the wire. uidlist_stamp: of the UID list of
+    another server, as it was last seen.
+    """
 
     id: int
     name: str
@@ -30,6 +38,9 @@ class BoxRow(NamedTuple):
     new_stamp: str
     cur_stamp: str
     doubt: float
+    messages: int
+    octets: int
+    uidlist_stamp: str
 
 
 class MessageRow(NamedTuple):
@@ -86,6 +97,26 @@ class Delta:
     rows: list[tuple[int, int, int, int, int]]
     vanished: list[int]
     forgotten: int
+
+
+def identity(row: MessageRow) -> bytes:
+    """What a message is known by among the files, whatever its flags are."""
+    return row.base or base_of(row.file)
+
+
+def message_sum(row: MessageRow) -> int:
+    """The checksum of a message. place and pending are not in it: files move, and a wrong place is found out."""
+    return packed_sum(row.id, signed(row.mask), row.modseq, row.size, row.octets, row.date, identity(row))
+
+
+def packed_sum(key: int, mask: int, modseq: int, size: int, octets: int, date: int, base: bytes) -> int:
+    """The checksum of a message by its values as SQLite has them. Raises struct.error or TypeError for nonsense."""
+    return crc32(base, crc32(_SUMMED(key, mask, modseq, size, octets, date)))
+
+
+def box_sum(row: BoxRow) -> int:
+    """The checksum of a mailbox."""
+    return crc32("\0".join([str(value) for value in row]).encode("utf-8", "surrogatepass"))
 
 
 def message_id(box: int, uid: int) -> int:

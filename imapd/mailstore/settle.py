@@ -18,7 +18,7 @@ from collections import defaultdict
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import Bench, explained, log
-from imapd.mailstore.errors import StoreError
+from imapd.mailstore.errors import Corrupt, StoreError
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.formats import Failures
 from imapd.mailstore.maildir import CUR
@@ -33,6 +33,8 @@ def settle(bench: Bench) -> Failures:
         _move_directories(bench)
         settling = _Settling(bench)
         settling.run()
+    except Corrupt:
+        raise  # no work on files, but on the index (mailstore/core)
     except (OSError, StoreError) as error:
         cause = explained(error) if isinstance(error, OSError) else error
         log.warning("work on files is put off: %s", cause.reason)
@@ -60,7 +62,7 @@ class _Settling:
         self._bench = bench
         self._boxes: dict[int, tuple[BoxRow, FlagNames]] = {}
         self._stamps: dict[int, str] = {}
-        self._placed: list[tuple[int, int, bytes]] = []
+        self._placed: list[tuple[MessageRow, int, bytes]] = []
         self._lost: list[int] = []
         self._emptied: list[int] = []
         self.failed: dict[int, StoreError] = {}
@@ -84,7 +86,7 @@ class _Settling:
     def _rename(self, row: MessageRow) -> None:
         box, names = self._box(row.id)
         try:
-            self._placed.append((row.id, CUR, self._into_cur(box, names, row)))
+            self._placed.append((row, CUR, self._into_cur(box, names, row)))
         except FileNotFoundError:
             self._lost.append(row.id)  # rule 2
         except OSError as error:
@@ -165,7 +167,7 @@ class _Settling:
     def write_down(self) -> None:
         index = self._bench.index
         with index.settling():
-            index.relocate([place for place in self._placed if place[0] not in self.failed])
+            index.relocate([place for place in self._placed if place[0].id not in self.failed])
             index.give_up(self._lost)
             index.fill_graves([key for key in self._emptied if key not in self.failed])
             lost_in = {key >> 32 for key in self._lost}

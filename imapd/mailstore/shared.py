@@ -15,7 +15,6 @@ from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.descriptions import AT_ONCE
 from imapd.mailstore.errors import (
-    Corrupt,
     Denied,
     Expunged,
     Gone,
@@ -69,11 +68,7 @@ class SharedMailbox:
         with disk_errors():
             if not self.account.is_current():
                 self.account.locked(lambda bench: None)  # opens the index anew
-        try:
-            self.account.reading(self._refresh)
-        except Corrupt:
-            self.account.suspect()
-            self.account.reading(self._refresh)
+        self.account.reading(self._refresh)
 
     def _refresh(self, index: Index) -> None:
         version = index.data_version()
@@ -126,7 +121,7 @@ class SharedMailbox:
         if known is not None and known.highestmodseq == self.row.modseq:
             return known
         fresh = self._advanced(known) if known is not None else None
-        fresh = fresh or self.account.loop.offload(self._read_whole)
+        fresh = fresh or self.account.reading_much(self._read_whole)
         # While a disk thread read, another session may have got further.
         if self._snapshot is None or self._snapshot.highestmodseq < fresh.highestmodseq:
             self._snapshot = fresh
@@ -139,12 +134,8 @@ class SharedMailbox:
         many = len(delta.rows) > _MANY or len(delta.vanished) > _MANY
         return None if many or known.highestmodseq < delta.forgotten else columns.advanced(known, delta)
 
-    def _read_whole(self) -> Snapshot:
-        index = self.account.own_index()
-        try:
-            found = index.columns(self.row.id)
-        finally:
-            index.close()
+    def _read_whole(self, index: Index) -> Snapshot:
+        found = index.columns(self.row.id)
         if found is None or found.box.uidvalidity != self.row.uidvalidity:
             raise Gone
         return columns.whole(found)
@@ -153,17 +144,12 @@ class SharedMailbox:
         """The counts, without reading all rows into memory."""
         self.catch_up(read_write=False)
         row = self.row
-        messages, recent, unseen, deleted, size, deleted_size = self.account.loop.offload(self._counts)
+        messages, recent, unseen, deleted, size, deleted_size = self.account.reading_much(
+            lambda index: index.counts(row.id, SEEN, DELETED)
+        )
         return MailboxStatus(
             messages, recent, unseen, deleted, size, row.uidnext, row.uidvalidity, row.modseq, deleted_size
         )
-
-    def _counts(self) -> tuple[int, int, int, int, int, int]:
-        index = self.account.own_index()
-        try:
-            return index.counts(self.row.id, SEEN, DELETED)
-        finally:
-            index.close()
 
     # Doing
 
@@ -196,6 +182,7 @@ class SharedMailbox:
             self.refresh()
             row = self.account.reading(lambda index: index.message(self.row.id, uid))
             if row is None:
+                self.refresh()  # it may be the whole mailbox that was replaced
                 raise Expunged
             with disk_errors():
                 try:

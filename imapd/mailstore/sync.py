@@ -73,7 +73,7 @@ class _Look:
         self._read_write = read_write
         self._names: FlagNames = bench.names(box)
         self._moved: list[tuple[MessageRow, Located, int]] = []  # row, where it is now, its mask now
-        self._vanished: list[int] = []
+        self._vanished: list[MessageRow] = []
         self._arrived: list[tuple[Located, maildir.Found]] = []
         self._unsure = False
         self._complete = True
@@ -121,21 +121,21 @@ class _Look:
 
     def _look_at_all(self) -> None:
         known = self._index.files(self._box.id)
-        missing: set[int] | None = None
+        missing: dict[int, MessageRow] | None = None
         for listed in maildir.looks(self._folder):  # rule 3
             moved, absent, extra = self._match(known, listed)
-            self._unsure = missing is not None and bool(absent - missing)
-            missing = absent if missing is None else missing & absent
+            self._unsure = missing is not None and bool(absent.keys() - missing.keys())
+            missing = absent if missing is None else {key: missing[key] for key in missing.keys() & absent.keys()}
             if not missing:
                 break
-        self._vanished = sorted(missing or ())
+        self._vanished = sorted((missing or {}).values())
         for row, located in moved:
             self._moved.append((row, located, self._merged(row, located)))
         self._meet(extra)
 
     def _match(
         self, known: dict[Located, int], listed: set[Located]
-    ) -> tuple[list[tuple[MessageRow, Located]], set[int], set[Located]]:
+    ) -> tuple[list[tuple[MessageRow, Located]], dict[int, MessageRow], set[Located]]:
         """Rows whose file has another name now, rows whose file is missing, and files that no row has."""
         extra = listed - known.keys()
         absent = [known[located] for located in known.keys() - listed] + self._left(known, listed, extra)
@@ -144,13 +144,13 @@ class _Look:
             for located in sorted(extra):
                 by_base[maildir.base_of(located[1])].append(located)
         moved: list[tuple[MessageRow, Located]] = []
-        missing: set[int] = set()
+        missing: dict[int, MessageRow] = {}
         for row in self._index.rows(self._box.id, [key & 0xFFFFFFFF for key in absent]):
             candidates = by_base.get(row.base or maildir.base_of(row.file))
             if candidates:
                 moved.append((row, candidates.pop(0)))  # in cur/ before in new/, which it may have left just now
             elif not (row.pending and os.path.lexists(path_of(self._bench, self._box, row))):
-                missing.add(row.id)
+                missing[row.id] = row
         return moved, missing, extra - {located for _, located in moved}
 
     def _left(self, known: dict[Located, int], listed: set[Located], extra: set[Located]) -> list[int]:
@@ -187,9 +187,9 @@ class _Look:
 
     def _empty_new(self) -> None:
         """Move what lies in new/ to cur/ (rule 4). Before the commit: it says the same, whichever place it is in."""
-        moved = {row.id for row, _, _ in self._moved}
+        known = {row.id for row, _, _ in self._moved} | {row.id for row in self._vanished}
         for row in self._index.rows_not_in_cur(self._box.id):
-            if row.place == NEW and row.id not in moved and row.id not in self._vanished:
+            if row.place == NEW and row.id not in known:
                 self._moved.append((row, (NEW, row.file), row.mask))
         self._moved = [(row, self._to_cur(located), mask) for row, located, mask in self._moved]
         self._arrived = [(self._to_cur(located), found) for located, found in self._arrived]
@@ -212,8 +212,8 @@ class _Look:
 
     def _write(self, stamps: dict[str, object]) -> None:
         index, box = self._index, self._box
-        reflagged = [(row.id, mask, box.modseq + 1) for row, located, mask in self._moved
-                     if mask != row.mask or self._needs_rename(row, located, mask)]  # fmt: skip
+        reflagged = {row.id for row, located, mask in self._moved
+                     if mask != row.mask or self._needs_rename(row, located, mask)}  # fmt: skip
         if not (self._moved or self._vanished or self._arrived):
             if any(getattr(box, column) != value for column, value in stamps.items()):
                 with index.settling():
@@ -221,9 +221,10 @@ class _Look:
             return
         visible = bool(self._arrived or self._vanished) or any(mask != row.mask for row, _, mask in self._moved)
         with index.transaction():
-            index.relocate([(row.id, *located) for row, located, _ in self._moved])
-            index.reflag(reflagged if visible else [(key, mask, box.modseq) for key, mask, _ in reflagged])
-            index.bury([(key, box.modseq + 1, None) for key in self._vanished])
+            moved = index.relocate([(row, *located) for row, located, _ in self._moved])
+            masks = {row.id: mask for row, _, mask in self._moved}
+            index.reflag([(row, masks[row.id], box.modseq + visible) for row in moved if row.id in reflagged])
+            index.bury([(row, box.modseq + 1, None) for row in self._vanished])
             index.insert(self._rows())
             index.add_keywords(box.id, self._names.added)
             index.update_box(box.id, modseq=box.modseq + visible, uidnext=box.uidnext + len(self._arrived), **stamps)

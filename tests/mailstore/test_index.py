@@ -124,10 +124,8 @@ def test_damage_found_while_it_is_open_is_mended_with_the_next_look(home):
     with open(home / INDEX, "r+b") as file:  # in place, as a bad disk does
         file.seek(4096)
         file.write(b"\xff" * (len(data) - 4096))
-    fresh = core.own_index()
     with pytest.raises(Corrupt):
-        fresh.columns(1)
-    fresh.close()
+        core._on_own_index(lambda index: index.columns(1))
     core.suspect()
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
 
@@ -264,26 +262,17 @@ def test_a_damaged_second_record_does_no_harm(home, damage):
 def test_uids_that_do_not_ascend_are_damage(home, monkeypatch):
     filled(home)
     index = Index(os.fsencode(home / INDEX))
-    rows = index._all
-    monkeypatch.setattr(
-        index,
-        "_all",
-        lambda *statement: (
-            rows(*statement) * 2
-            if "ORDER BY id" in statement[0] and "FROM message" in statement[0]
-            else rows(*statement)
-        ),
-    )
+    chunks = index._chunks
+    monkeypatch.setattr(index, "_chunks", lambda *statement: [*chunks(*statement)] * 2)
     with pytest.raises(Corrupt):
         index.columns(1)
 
 
 def test_no_uid_is_given_beyond_the_last(home):
     filled(home)
-    database = sqlite3.connect(home / INDEX)
-    database.execute("UPDATE mailbox SET uidnext = 4294967294 WHERE name = 'INBOX'")
-    database.commit()
-    database.close()
+    index = Index.writer(os.fsencode(home / INDEX))
+    index.update_box(1, uidnext=4294967294)
+    index.close()
     worker = Worker(home)
     assert worker.put().uids == (4294967294,)
     with pytest.raises(LimitExceeded):

@@ -130,7 +130,7 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
         insert(rows)
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        from imapd.mailstore.index import translated
+        from imapd.mailstore.database import translated
 
         raise translated(error)
 

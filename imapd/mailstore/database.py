@@ -1,0 +1,138 @@
+"""A connection to a SQLite database: statements, transactions, and what its errors mean.
+
+Statements go through `_all`, `_value` and `_each`, of which the tables (mailstore/mailboxtable, mailstore/index) are
+made. Errors come out as StoreErrors. Corrupt means that the file is damaged: SQLite found it so, or a value cannot be
+what it should be.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from imapd.mailstore.errors import Corrupt, Denied, NoSpace, Retry, StoreError, UnknownOutcome
+
+_CHUNK = 2_000
+
+
+def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
+    """The StoreError that says what SQLite means."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    reason = f"index: {error}"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR):
+        return Corrupt(reason=reason)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Retry(reason=reason)
+    if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return NoSpace(reason=reason)
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return Denied("The mail file cannot be written at the moment.", code="UNAVAILABLE", reason=reason)
+    if committing and code == sqlite3.SQLITE_IOERR:
+        return UnknownOutcome(reason=reason)
+    return Retry("The mail file cannot be read or written at the moment.", code="UNAVAILABLE", reason=reason)
+
+
+@contextmanager
+def meaning() -> Iterator[None]:
+    """Values that cannot be what they should be are damage that SQLite has not noticed."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise Corrupt(reason=f"index: {error}") from error
+
+
+class Database:
+    """A connection to a database."""
+
+    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
+        """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads.
+
+        unchanging: nobody can write to it, and SQLite needs no lock.
+        """
+        try:
+            uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
+            self._db = sqlite3.connect(uri, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def close(self) -> None:
+        try:
+            self._db.close()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def is_sound(self) -> bool:
+        """Whether SQLite finds no damage. Reads all of the database."""
+        try:
+            return self._all("PRAGMA quick_check(1)") == [("ok",)]
+        except StoreError:
+            return False
+
+    # The ways to SQLite: every statement goes through one of these.
+
+    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        except UnicodeDecodeError as error:  # damaged text, also in SQLite's own error message
+            raise Corrupt(reason=f"index: {error}") from error
+
+    def _value(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        rows = self._all(statement, values)
+        return rows[0][0] if rows else None
+
+    def _chunks(self, statement: str, values: Sequence[Any] = ()) -> Iterator[list[Any]]:
+        """The rows in lists of some thousand; none is empty."""
+        try:
+            found = self._db.execute(statement, values)
+            while rows := found.fetchmany(_CHUNK):
+                yield rows
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def _each(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
+        try:
+            self._db.executemany(statement, values)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write, all or nothing; durable at the end."""
+        self._all("BEGIN IMMEDIATE")
+        try:
+            yield
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise translated(error, committing=True) from error
+        except BaseException:
+            if self._db.in_transaction:
+                self._all("ROLLBACK")
+            raise
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Write what may be lost in a power cut, without waiting for the disk (rule 1)."""
+        self._all("PRAGMA synchronous = NORMAL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self._all("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Several statements that see the same moment."""
+        self._all("BEGIN")
+        try:
+            yield
+        finally:
+            self._all("ROLLBACK")
+
+    def data_version(self) -> int:
+        """A number that changes with every commit of another connection."""
+        return int(self._value("PRAGMA data_version"))
