@@ -6,6 +6,7 @@
     imapd demo                    serve sample mail on this machine, to try things out
     imapd user add|passwd|list    the people of an LDIF directory
     imapd explain NAME -c FILE    say what a login of somebody would come to, step by step
+    imapd quota NAME -c FILE      say how much mail somebody has and may have, and change that
     imapd lockout list|unlock|purge -c FILE    who has failed to log in, and who is locked
     imapd auth flush [NAME] -c FILE            have the running daemon forget the logins that it remembers
 
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _user_verb(verbs)
     _explain_verb(verbs)
+    _quota_verb(verbs)
     _lockout_verb(verbs)
     _auth_verb(verbs)
     return parser
@@ -114,6 +116,18 @@ def _explain_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     explain.add_argument("--listener", metavar="LISTENER", help="at which port of the configuration (default: for TLS)")
     explain.add_argument("--from", dest="address", metavar="ADDRESS", help="the client's address (default: 127.0.0.1)")
     explain.set_defaults(run=_explain)
+
+
+def _quota_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    quota = verbs.add_parser("quota", help="say how much mail somebody has and may have, and change that")
+    quota.add_argument("name", metavar="NAME", help="the name as it is typed at login")
+    _with_file(quota)
+    quota.add_argument("--storage", metavar="SIZE", help="the most that all messages may come to, as 5G; or none")
+    quota.add_argument("--messages", metavar="NUMBER", help="the most messages; or none")
+    quota.add_argument(
+        "--unset", action="store_true", help="what the entry says, or else the configuration, counts again"
+    )
+    quota.set_defaults(run=_quota)
 
 
 def _lockout_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -187,6 +201,12 @@ def _user(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from imapd.verbs.explain import run
+
+    return run(options)
+
+
+def _quota(options: argparse.Namespace) -> int:
+    from imapd.verbs.quota import run
 
     return run(options)
 

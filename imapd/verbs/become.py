@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import os
 import pwd
+from typing import TYPE_CHECKING
 
 from imapd.server import privileges
 from imapd.settings import Settings
+
+if TYPE_CHECKING:
+    from imapd.server.house import House
 
 
 class Stop(Exception):
@@ -25,6 +29,23 @@ def become_daemon(settings: Settings) -> str | None:
     if become is None or os.geteuid() == become.uid:
         return None
     return f"the daemon runs as {become.user}; what is said here of files is true for {user_name()}"
+
+
+def own_house(settings: Settings) -> tuple[str | None, House]:
+    """The same house as a worker's, in this process; and the remark of `become_daemon`. Raises Stop."""
+    from imapd.server import patched
+
+    patched.patch()  # before anything brings ldap3
+    import imapd.directory.ldapconn  # noqa: F401, while there is still root's right to read it
+    from imapd.server import house
+    from imapd.server.loop import GeventLoop
+
+    remark = become_daemon(settings)
+    try:
+        house.check(settings)
+        return remark, house.build(settings, GeventLoop())
+    except (house.HouseError, ValueError, OSError) as error:
+        raise Stop(str(error)) from None
 
 
 def user_name() -> str:

@@ -28,7 +28,7 @@ from imapd.mailstore.store import Owner
 from imapd.model.errors import Refused, Unreachable
 from imapd.server import owners, tls
 from imapd.settings import Listener, Settings
-from imapd.verbs.become import Stop, become_daemon, user_name
+from imapd.verbs.become import Stop, own_house, user_name
 from imapd.verbs.lockout import line as lockout_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         password = _password(options.password_file)
         certificate = _certificate(options.certificate)
         peer = _address(options.address)
-        remark, house = _house(settings)
+        remark, house = own_house(settings)
     except Stop as error:
         print(f"imapd explain: {error}", file=sys.stderr)
         return 1
@@ -196,6 +196,8 @@ def _fields(person: Person) -> Iterator[tuple[str, str]]:
         yield "mail server", person.mail_server
     if person.quota_bytes is not None:
         yield "quota", f"{person.quota_bytes} octets" if person.quota_bytes else "unlimited"
+    if person.quota_messages is not None:
+        yield "most messages", str(person.quota_messages or "unlimited")
     yield "status", person.status.value
     if person.certificates:
         yield "certificates", str(len(person.certificates))
@@ -296,20 +298,3 @@ def _address(text: str | None) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise Stop(f"{text} is not an address of a client, such as 192.0.2.7") from None
-
-
-def _house(settings: Settings) -> tuple[str | None, House]:
-    """The same house as a worker's; and a remark, where it is looked at by somebody else."""
-    from imapd.server import patched
-
-    patched.patch()  # before anything brings ldap3
-    import imapd.directory.ldapconn  # noqa: F401, while there is still root's right to read it
-    from imapd.server import house
-    from imapd.server.loop import GeventLoop
-
-    remark = become_daemon(settings)
-    try:
-        house.check(settings)
-        return remark, house.build(settings, GeventLoop())
-    except (house.HouseError, ValueError, OSError) as error:
-        raise Stop(str(error)) from None
