@@ -15,7 +15,11 @@ MAY_IMPORT = {
     "directory": {"model"},
     "mailstore": {"model", "wire", "mime"},
     "imap": {"model", "wire", "mime", "directory", "mailstore"},
-    "server": {"model", "wire", "mime", "directory", "mailstore", "imap", "settings", "peoplesettings", "kinds", "log"},
+    "delivery": {"model", "directory", "mailstore"},
+    "server": {
+        *("model", "wire", "mime", "directory", "mailstore", "imap", "delivery"),
+        *("settings", "peoplesettings", "deliverysettings", "kinds", "log"),
+    },
 }
 
 # Inside imap/: a command knows neither dispatch nor the catalogue; and no command knows another one.

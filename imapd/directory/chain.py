@@ -39,7 +39,7 @@ from imapd.directory.finder import Ambiguity, Finder, denied, key_of
 from imapd.directory.interface import Ambiguous as Ambiguous
 from imapd.directory.interface import Directory as Directory
 from imapd.directory.lockout import Lockout, Try
-from imapd.directory.mailserver import Home
+from imapd.directory.mailserver import Elsewhere, Home
 from imapd.directory.names import LoginName
 from imapd.directory.person import Person
 from imapd.directory.proof import Passwords
@@ -269,6 +269,10 @@ class DirectoryChain:
             known = found.person
             self._looked_up.put(key, known)
         return known
+
+    def is_at_home(self, person: Person) -> bool:
+        """Whether the person's mail is kept here: it is, or it would be served here wherever it is."""
+        return self._policy.home.elsewhere is Elsewhere.SERVE or self._policy.home.is_here(person)
 
     def flush(self, name: str | None = None) -> int:
         """Forget what is remembered, of whoever is called so or of all; tells how many logins that were. Asks nobody,
