@@ -16,6 +16,7 @@ import configobj
 
 from imapd import settings as table
 from imapd.declare import Declaration, declared
+from imapd.deliverysettings import Lmtp
 from imapd.directory.presets import FIELDS
 from imapd.directory.sasl import MECHANISMS
 from imapd.kinds import DN, PLACE, Kind
@@ -222,9 +223,18 @@ class _Reader:
                 self._problem(place, f"'file' is missing in {_brackets(place)}: a directory of type ldif needs it")
             if directory.type == "ldap":
                 self._check_ldap(place, directory)
+        self._check_lmtp(values["lmtp"], tls)
         orders = [directory.order for directory in values["directories"]]
         if len(orders) > 1 and len(set(orders)) < len(orders):
             self._problem(("directories",), "two directories have the same 'order'; number them 1, 2, ...")
+
+    def _check_lmtp(self, lmtp: Lmtp, tls: Tls) -> None:
+        if lmtp.status == "disabled":
+            return
+        if lmtp.socket is None and lmtp.port is None:
+            self._problem(("lmtp",), "[lmtp] is enabled, and names neither a 'socket' nor a 'port'")
+        if lmtp.starttls and not tls.certificate:
+            self._problem(("lmtp", "starttls"), "starttls: [tls] names no certificate")
 
     def _check_ldap(self, place: tuple[str, ...], directory: Directory) -> None:
         for key in ("uri", "base"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imapd.declare import Later, inner, required, setting
+from imapd.deliverysettings import Delivery, Lmtp
 from imapd.kinds import CAPITALS, HOUR, MINUTE, PATH, PORT, SIZE, TEXT, WORDS, WORKERS, YES_NO, choice, duration, whole
 from imapd.peoplesettings import Access, Authentication, Directory, Lockout, OAuth
 
@@ -277,7 +278,8 @@ class Metrics:
 SECTIONS: dict[str, type] = {
     "service": Service, "listeners": Listener, "tls": Tls, "authentication": Authentication, "oauth": OAuth,
     "directories": Directory,
-    "access": Access, "lockout": Lockout, "mail": Mail, "quota": Quota, "search": Search, "outbound": Outbound,
+    "access": Access, "lockout": Lockout, "mail": Mail, "delivery": Delivery, "lmtp": Lmtp,
+    "quota": Quota, "search": Search, "outbound": Outbound,
     "imap": Imap, "log": Log, "metrics": Metrics,
 }  # fmt: skip
 NAMED = {"listeners", "directories"}
@@ -297,6 +299,8 @@ class Settings:
     access: Access
     lockout: Lockout
     mail: Mail
+    delivery: Delivery
+    lmtp: Lmtp
     quota: Quota
     search: Search
     outbound: Outbound
