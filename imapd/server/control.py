@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import socket
-import stat
 import struct
 import time
 from collections.abc import Callable, Collection
@@ -27,6 +26,7 @@ from typing import Any
 
 from imapd.log import event
 from imapd.server import privileges
+from imapd.server.sockets import clear
 
 logger = logging.getLogger("imapd.server.control")
 
@@ -217,7 +217,7 @@ def _listen(path: str, become: privileges.Become | None) -> socket.socket:
     try:
         # /run is empty after each start of the machine.
         privileges.make_folder(os.path.dirname(path), become)
-        _clear(path)
+        clear(path)
         sock.bind(path)
         os.chmod(path, 0o600)
         if become is not None and os.geteuid() == 0:
@@ -226,25 +226,5 @@ def _listen(path: str, become: privileges.Become | None) -> socket.socket:
     except OSError as error:
         sock.close()
         raise ControlError(f"[service] control_socket: {path} cannot be opened: {error.strerror or error}") from None
-    except ControlError:
-        sock.close()
-        raise
     sock.setblocking(False)
     return sock
-
-
-def _clear(path: str) -> None:
-    """Take away what a daemon left behind that was killed."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ControlError(f"[service] control_socket: {path} is there, and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise ControlError(f"[service] control_socket: another daemon is listening at {path}")

@@ -15,6 +15,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import imapd
+from imapd.delivery import replies
+from imapd.delivery.lmtp import Conversation as Delivering
+from imapd.delivery.post import Post, Rules
 from imapd.directory.chain import DirectoryChain
 from imapd.directory.person import path_fault
 from imapd.directory.tokens import Issuer, Terms
@@ -27,7 +30,7 @@ from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Account, Owner, Store
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
-from imapd.server import directories, entrance, owners
+from imapd.server import directories, entrance, lmtp, owners
 from imapd.server.connection import Begin, SessionLog
 from imapd.server.loop import GeventLoop
 
@@ -56,6 +59,8 @@ class House:
     store: Store
     offers: Offers
     settings: dict[str, SessionSettings]  # by listener
+    post: Post
+    server_name: str
 
     def begin(self, listener: str, peer: str) -> Begin:
         """The maker of a conversation with a client that came in by that listener."""
@@ -67,6 +72,15 @@ class House:
                 self.offers, self.loop, chain, self.store, peer, private, self.settings[listener], log, security
             )
             return Conversation(session)
+
+        return start
+
+    def receive(self, peer: str) -> lmtp.Begin:
+        """The maker of a conversation with a client that delivers mail."""
+
+        def start(tell: replies.Log, number: str, starttls: bool) -> Delivering:
+            terms = replies.Terms(self.server_name, f"[{peer}]" if peer else "", starttls)
+            return Delivering(self.post, terms, tell, self.loop.time, number)
 
         return start
 
@@ -154,13 +168,31 @@ def build(settings: Settings, loop: Loop, secret: bytes | None = None) -> House:
     """Build everything. secret: see `secret`; not given, one for this process."""
     primary = min(directory.order for directory in settings.directories)
     opened = [directories.open_directory(settings, one, loop, one.order == primary) for one in settings.directories]
-    store = LocalStore(loop, create=settings.mail.create, special_use=special_use(settings))
+    local = LocalStore(loop, create=settings.mail.create, special_use=special_use(settings))
+    store = BelowRoot(local, settings.mail.root, loop, settings.mail.keep_owners)
+    chain = entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret)
     return House(
         loop=loop,
-        chain=entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret),
-        store=BelowRoot(store, settings.mail.root, loop, settings.mail.keep_owners),
+        chain=chain,
+        store=store,
+        post=Post(chain, store, loop, rules(settings), settings.mail.root),
+        server_name=settings.service.name or socket.gethostname(),
         offers=catalogue.offers(settings.imap.without),
         settings={one.name: session_settings(settings, one) for one in settings.listeners},
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    """What the settings say about deliveries."""
+    delivery = settings.delivery
+    return Rules(
+        separator=delivery.separator,
+        create=delivery.create,
+        bounce_over_quota=delivery.over_quota == "bounce",
+        refuse_closed=delivery.closed_accounts == "bounce",
+        local_domains=frozenset(domain.lower() for domain in delivery.local_domains),
+        limit=delivery.message_limit,
+        limits=limits(settings),
     )
 
 

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING
 
 from imapd import log
 from imapd.log import event
-from imapd.server import entrance, house, privileges
+from imapd.server import entrance, house, lmtp, privileges
 from imapd.server.children import Generation, wait_readable
 from imapd.server.connection import Patience
 from imapd.server.control import Control, ControlError
 from imapd.server.notify import notify, reloading
 from imapd.server.privileges import PrivilegeError
-from imapd.server.sockets import ListenError, handed_over, open_places, release
+from imapd.server.sockets import UNIX, ListenError, handed_over, open_places, release, remove_unix
 from imapd.server.tls import TlsError, make_contexts
 from imapd.server.worker import LISTS, Door, Plan
 
@@ -92,6 +92,7 @@ class Master:
             self._see_to_workers()
             self._serve_control()
         self._control.close()
+        remove_unix(self._current.places if self._current is not None else ())
         event(logger, logging.INFO, "stopped")
         return self._status
 
@@ -115,7 +116,8 @@ class Master:
         _log_remarks(self._settings)
         for place in generation.places:
             address = place.sockets[0].getsockname()
-            event(logger, logging.INFO, "listening", listener=place.listener, address=address[0], port=address[1])
+            where = {"socket": address} if place.port == UNIX else {"address": address[0], "port": address[1]}
+            event(logger, logging.INFO, "listening", listener=place.listener, **where)
         self._start(generation, self._settings)
 
     def _become(self) -> privileges.Become | None:
@@ -147,8 +149,11 @@ class Master:
         before = self._current.places if self._current else []
         try:
             house.check(settings)
-            contexts = make_contexts(settings.tls, [one.client_certificate for one in settings.listeners])
-            places = open_places(settings.listeners, count, handed_over() if fresh else (), before)
+            wanted = [one.client_certificate for one in settings.listeners]
+            contexts = make_contexts(settings.tls, [*wanted, "no"] if settings.lmtp.starttls else wanted)
+            listeners = [*settings.listeners, *lmtp.listeners(settings.lmtp)]
+            places = open_places(listeners, count, handed_over() if fresh else (), before)
+            places += lmtp.open_socket(settings, places, before)
         except (ListenError, house.HouseError) as error:
             raise StartError(str(error)) from None
         except TlsError as error:
@@ -162,6 +167,8 @@ class Master:
             )
             for one in settings.listeners
         )
+        if settings.lmtp.status == "enabled":
+            doors += (Door(lmtp.LISTENER, contexts.get("no"), False, lmtp=settings.lmtp),)
         patience = Patience(login=settings.service.login_timeout, session=settings.service.session_timeout)
 
         def plan(number: int) -> Plan:

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,6 +31,10 @@ logger = logging.getLogger("imapd.server.sockets")
 # Clients that wait to be accepted; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 4096
 _FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
+
+
+# The port of a Unix socket's place, whose host is its path.
+UNIX = -1
 
 
 class ListenError(Exception):
@@ -51,6 +57,15 @@ class Place:
         if count < workers:
             return [self.sockets[worker % count]]
         return self.sockets[worker::workers]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may connect to a Unix socket: its mode, and its owner and group, -1 for our own."""
+
+    mode: int
+    uid: int = -1
+    gid: int = -1
 
 
 @dataclass(frozen=True)
@@ -114,8 +129,63 @@ def open_places(
     return places
 
 
+def open_unix(listener: str, path: str, access: Access, open_already: Iterable[Place] = ()) -> Place:
+    """The place of a Unix socket, which all workers share; kept where it is open already. Raises ListenError."""
+    for place in open_already:
+        if (place.host, place.port) == (path, UNIX):
+            return Place(listener, path, UNIX, place.sockets)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        clear(path)
+        # Whoever connects before the mode is right would get in by a wider one: it is made with none.
+        before = os.umask(0o777)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        if os.geteuid() == 0 and (access.uid, access.gid) != (-1, -1):
+            os.chown(path, access.uid, access.gid)
+        elif access.gid not in (-1, os.getegid()):
+            os.chown(path, -1, access.gid)
+        os.chmod(path, access.mode)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"{_section(listener)}: {path} cannot be opened: {error.strerror or error}") from None
+    sock.setblocking(False)
+    return Place(listener, path, UNIX, [sock])
+
+
+def clear(path: str) -> None:
+    """Take away a socket that a process left behind which was killed. Raises OSError where there is something else, or
+    somebody listens."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "something is there that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, "another daemon is listening there")
+
+
+def remove_unix(places: Iterable[Place]) -> None:
+    """Take the names of Unix sockets away; where that is not allowed any more, the next daemon does it."""
+    for place in places:
+        if place.port == UNIX:
+            with contextlib.suppress(OSError):
+                os.unlink(place.host)
+
+
 def release(places: Iterable[Place], keep: Iterable[Place]) -> None:
     """Close the sockets of the places, but for those that the places to be kept have too."""
+    keep = list(keep)
+    remove_unix(place for place in places if place.port == UNIX and place.host not in {one.host for one in keep})
     kept = {sock for place in keep for sock in place.sockets}
     for place in places:
         for sock in place.sockets:
@@ -195,12 +265,17 @@ def _socket(family: int, address: tuple[object, ...], shared: bool) -> socket.so
     return sock
 
 
+def _section(listener: str) -> str:
+    """Where the file speaks of a listener: one with a section of its own has its name in brackets already."""
+    return listener if listener.startswith("[") else f"[listeners] [[{listener}]]"
+
+
 def _resolve(place: Place) -> tuple[int, tuple[object, ...]]:
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise ListenError(
-            f"[listeners] [[{place.listener}]]: there is no address '{place.host}' ({error}); "
+            f"{_section(place.listener)}: there is no address '{place.host}' ({error}); "
             "give an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::"
         ) from None
     return found[0][0], found[0][4]
@@ -217,4 +292,4 @@ def _advice(place: Place, error: OSError) -> str:
         errno.EAFNOSUPPORT: "this machine has no IPv6; take the address out",
     }
     hint = advice.get(error.errno or 0, "see the system's log")
-    return f"[listeners] [[{place.listener}]]: cannot listen on {where}: {error.strerror}; {hint}"
+    return f"{_section(place.listener)}: cannot listen on {where}: {error.strerror}; {hint}"

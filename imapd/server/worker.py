@@ -30,6 +30,8 @@ from gevent.server import StreamServer
 from imapd.log import event
 from imapd.server import control, patched
 from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
+from imapd.server.lmtp import Begin as BeginLmtp
+from imapd.server.lmtp import LmtpConnection
 from imapd.server.loop import GeventLoop
 from imapd.server.recheck import Recheck
 from imapd.server.tls import Context, TlsFailure
@@ -37,6 +39,7 @@ from imapd.server.transport import Gone, TimedOut, Transport, tune
 from imapd.wire.responses import Status
 
 if TYPE_CHECKING:
+    from imapd.deliverysettings import Lmtp
     from imapd.directory.person import Person
 
 logger = logging.getLogger("imapd.server.worker")
@@ -47,6 +50,8 @@ _LONGEST_MESSAGE = 256 * 1024
 RETIREMENT = 1800.0
 # Clients over the limit that are told so at a time; a TLS handshake is needed for it, and more than that is a flood.
 TURNED_AWAY = 50
+# Clients at a time that deliver mail. Postfix opens 20 for a destination unless it is told otherwise.
+DELIVERING = 100
 # After a failed accept: out of files or memory. Short enough to be unnoticed, long enough to cost nothing.
 FIRST_REST, LONGEST_REST = 0.05, 1.0
 
@@ -56,6 +61,9 @@ class House(Protocol):
 
     def begin(self, listener: str, peer: str) -> Begin:
         """The maker of a conversation with a client that came in by that listener."""
+
+    def receive(self, peer: str) -> BeginLmtp:
+        """The maker of a conversation with a client that delivers mail."""
 
     def forget(self, name: str | None) -> int:
         """Forget what is remembered of logins, a person's or all; tells how many logins that were."""
@@ -74,13 +82,15 @@ class House(Protocol):
 class Door:
     """A listener as the worker serves it: its name, its TLS, and whether it begins with TLS.
 
-    redirect: the port that clients are sent to instead of being served.
+    redirect: the port that clients are sent to instead of being served. lmtp: its section, where it is
+    the listener for mail that is delivered.
     """
 
     name: str
     tls: Context | None
     implicit_tls: bool
     redirect: int | None = None
+    lmtp: Lmtp | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ class Worker:
         self._link = link
         self._ended = Event()
         self._retired = False
-        self._connections: dict[Connection, gevent.Greenlet] = {}
+        self._connections: dict[Connection | LmtpConnection, gevent.Greenlet] = {}
         self._turned_away = 0
         self._open = 0  # accepted and not gone yet, the greenlet begun or not
         self._accepted = 0
@@ -230,22 +240,40 @@ class Worker:
         tune(sock)
         transport = Transport(sock)
         self._accepted += 1
-        identity = {"id": f"{os.getpid()}.{self._accepted}", "listener": door.name, "peer": str(address[0])}
+        peer = str(address[0]) if isinstance(address, tuple) else ""  # at a Unix socket nobody has an address
+        identity = {"id": f"{os.getpid()}.{self._accepted}", "listener": door.name, "peer": peer}
+        if door.lmtp is not None:
+            self._serve_lmtp(door, door.lmtp, transport, identity)
+            return
         if door.redirect is not None:
             self._redirect(door.redirect, transport, identity)
             return
-        if len(self._connections) >= self._plan.max_connections:
+        if sum(isinstance(one, Connection) for one in self._connections) >= self._plan.max_connections:
             self._turn_away(door, transport, identity)
             return
         connection = Connection(
             transport,
-            self._house.begin(door.name, str(address[0])),
+            self._house.begin(door.name, peer),
             self._loop,
             self._plan.patience,
             identity,
             door.tls,
             door.implicit_tls,
         )
+        self._connections[connection] = gevent.getcurrent()
+        try:
+            connection.serve()
+        finally:
+            del self._connections[connection]
+
+    def _serve_lmtp(self, door: Door, lmtp: Lmtp, transport: Transport, identity: dict[str, str]) -> None:
+        """Somebody who delivers mail. He is counted apart, so that mail comes in where all sessions are taken."""
+        begin = self._house.receive(identity["peer"])
+        tls = door.tls if lmtp.starttls else None
+        connection = LmtpConnection(transport, begin, self._loop, identity, lmtp.networks, tls)
+        if sum(isinstance(one, LmtpConnection) for one in self._connections) >= DELIVERING:
+            connection.turn_away()
+            return
         self._connections[connection] = gevent.getcurrent()
         try:
             connection.serve()
