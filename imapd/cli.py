@@ -9,13 +9,17 @@
     imapd quota NAME -c FILE      say how much mail somebody has and may have, and change that
     imapd lockout list|unlock|purge -c FILE    who has failed to log in, and who is locked
     imapd auth flush [NAME] -c FILE            have the running daemon forget the logins that it remembers
+    imapd deliver USER -c FILE    put a message from standard input into somebody's mailbox, for a mail transfer agent
 
-Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong.
+Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong. Those of deliver are others
+(delivery/outcome).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +30,10 @@ from imapd.settings import Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(_with_verb(list(sys.argv[1:] if arguments is None else arguments)))
+    words = _with_verb(list(sys.argv[1:] if arguments is None else arguments))
+    options = _deliver_options(words) if words[:1] == ["deliver"] else _parser().parse_args(words)
+    if isinstance(options, int):
+        return options
     try:
         code: int = options.run(options)
         return code
@@ -76,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _quota_verb(verbs)
     _lockout_verb(verbs)
     _auth_verb(verbs)
+    _deliver_verb(verbs)
     return parser
 
 
@@ -155,6 +163,33 @@ def _auth_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     flush.set_defaults(run=_auth)
 
 
+def _deliver_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    deliver = verbs.add_parser("deliver", help="put a message from standard input into somebody's mailbox")
+    deliver.add_argument("user", metavar="USER", help="a login name or a mail address, with a +detail or without")
+    _with_file(deliver)
+    deliver.add_argument("-m", "--mailbox", metavar="MAILBOX", help="which one (default: the detail's, or INBOX)")
+    deliver.add_argument("--create", action="store_true", help="make the mailbox if it is missing")
+    deliver.add_argument("-f", "--sender", metavar="ADDRESS", help="the envelope's sender, for Return-Path:")
+    deliver.add_argument(
+        "-r", "--recipient", metavar="ADDRESS", help="the envelope's recipient, for Delivered-To: (default: USER)"
+    )
+    deliver.set_defaults(run=_deliver)
+
+
+def _deliver_options(words: list[str]) -> argparse.Namespace | int:
+    """The options of `imapd deliver`, or an exit code that a mail transfer agent understands."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return _parser().parse_args(words)
+    except SystemExit as end:
+        if not end.code:
+            raise
+    from imapd.verbs.deliver import misused
+
+    return misused(said.getvalue())
+
+
 def _with_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file")
 
@@ -219,6 +254,12 @@ def _lockout(options: argparse.Namespace) -> int:
 
 def _auth(options: argparse.Namespace) -> int:
     from imapd.verbs.auth import run
+
+    return run(options)
+
+
+def _deliver(options: argparse.Namespace) -> int:
+    from imapd.verbs.deliver import run
 
     return run(options)
 
