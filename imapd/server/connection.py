@@ -13,7 +13,10 @@ Rules:
 4. STARTTLS: what the client sent in the clear behind it is never executed. Where any of it is there when the answer
    is due, the connection is closed; what comes later falls into the handshake and fails there.
 5. A stop waits for the command that runs, but not for the rest of what a long one has to say.
-6. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
+6. Who waits for his client needs no greenlet and no stack: the life of a connection is a generator that yields the time
+   up to which it waits, and goes on in a new greenlet when something is heard. Ten thousand idle clients cost what
+   their generators and objects do.
+7. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
    client is told, and nothing else.
 """
 
@@ -26,7 +29,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import gevent
 
 from imapd.imap.command import Await, Continue, Response, State, Upgrade, Yielded
 from imapd.imap.dispatch import Admitted, Turned
@@ -85,6 +90,9 @@ class SessionLog(Protocol):
 
 
 Begin = Callable[[bool, SessionLog, Transport], Conversation]
+Result = TypeVar("Result")
+Waiting = Generator[float, Heard, Result]
+"""Work that yields times (time.monotonic()) up to which it waits for the client, and is sent what was heard then."""
 
 
 class _End(Exception):
@@ -99,6 +107,11 @@ class _End(Exception):
 class Connection:
     """One connection. begin makes its conversation, told whether the connection is private, where events go
     and whom to ask about TLS."""
+
+    __slots__ = (
+        "_began", "_begin", "_buffer", "_buffered", "_commands", "_conversation", "_deadline", "_framer", "_greenlet",
+        "_identity", "_implicit_tls", "_life", "_loop", "_over", "_patience", "_stop", "_tls", "_transport", "_user",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -126,6 +139,9 @@ class Connection:
         self._user: str | None = None
         self._commands = 0
         self._conversation: Conversation | None = None
+        self._life: Waiting[None] | None = None
+        self._greenlet: gevent.Greenlet | None = None  # in which it runs just now
+        self._over: Callable[[], None] | None = None
 
     @property
     def listener(self) -> str:
@@ -139,11 +155,39 @@ class Connection:
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
-    def serve(self) -> None:
-        """Serve the client until the end."""
+    def serve(self, over: Callable[[], None]) -> None:
+        """Serve the client; returns as soon as it has to be waited for. `over` is called at the end."""
+        self._over = over
+        self._life = self._lived()
+        self._go_on(None)
+
+    def cut(self) -> list[gevent.Greenlet]:
+        """The greenlets that have to be killed so that the connection ends at once."""
+        return [self._greenlet] if self._greenlet is not None else []
+
+    def _go_on(self, heard: Heard | None) -> None:
+        """Live on to the next wait; a greenlet's whole work."""
+        assert self._life is not None and self._over is not None
+        self._greenlet = gevent.getcurrent()
+        until: float | None = None
+        try:
+            until = next(self._life) if heard is None else self._life.send(heard)
+        except StopIteration:
+            pass
+        finally:
+            self._greenlet = None
+            if until is None:
+                self._over()
+        if until is not None:
+            self._transport.rest(until, self._wake)
+
+    def _wake(self, heard: Heard) -> None:
+        self._greenlet = gevent.spawn(self._go_on, heard)
+
+    def _lived(self) -> Waiting[None]:
         reason = "logout"
         try:
-            self._converse()
+            yield from self._converse()
         except _End as end:
             reason = end.reason
             self._say_goodbye(end.text)
@@ -174,7 +218,7 @@ class Connection:
 
     # -- the conversation --------------------------------------------------------------------------------------------
 
-    def _converse(self) -> None:
+    def _converse(self) -> Waiting[None]:
         if self._implicit_tls:
             self._handshake()
         self._log("connect", **self._transport.facts())
@@ -182,13 +226,13 @@ class Connection:
         self._framer.max_line = conversation.max_line
         self._send_all(conversation.greeting())
         while conversation.session.state is not State.LOGOUT:
-            line = self._next(conversation)
+            line = yield from self._next(conversation)
             if line is not None:
-                self._answer(conversation, line)
+                yield from self._answer(conversation, line)
                 self._note_login(conversation)
         self._flush()
 
-    def _answer(self, conversation: Conversation, line: Line) -> None:
+    def _answer(self, conversation: Conversation, line: Line) -> Waiting[None]:
         """Drive the generator of one command."""
         self._commands += 1
         listening: tuple[object, Watching] | None = None
@@ -203,7 +247,8 @@ class Connection:
                 resume = partial(next, running)
                 if isinstance(word, Continue):
                     self._send(ContinueResponse(word.text))
-                    resume = partial(running.send, self._next(conversation))
+                    following = yield from self._next(conversation)
+                    resume = partial(running.send, following)
                 elif isinstance(word, Await):
                     if word.view is not None and (listening is None or listening[0] is not word.view):
                         if listening is not None:
@@ -212,7 +257,8 @@ class Connection:
                         listening = word.view, word.view.listen(self._transport.ring)
                     else:
                         alarm = time.monotonic() + random.uniform(*self._patience.wake)  # noqa: S311 - no secret
-                        resume = partial(running.send, self._next(conversation, alarm))
+                        following = yield from self._next(conversation, alarm)
+                        resume = partial(running.send, following)
                 elif isinstance(word, Upgrade):
                     self._upgrade()
                     resume = partial(running.send, True)
@@ -237,7 +283,7 @@ class Connection:
 
     # -- input -------------------------------------------------------------------------------------------------------
 
-    def _next(self, conversation: Conversation, alarm: float | None = None) -> Line | None:
+    def _next(self, conversation: Conversation, alarm: float | None = None) -> Waiting[Line | None]:
         """The next line, its literals admitted and read; what cannot become one is answered here. None when the
         conversation is over, and with an alarm also when that time has come or a bell has rung.
 
@@ -258,18 +304,18 @@ class Connection:
                 self._admit(conversation, token)
             elif isinstance(token, TooLong):
                 self._send_all(conversation.too_long(token))
-            elif not self._wait(alarm):
+            elif not (yield from self._wait(alarm)):
                 return None
         return None
 
-    def _wait(self, alarm: float | None) -> bool:
+    def _wait(self, alarm: float | None) -> Waiting[bool]:
         """Wait for octets and feed them to the framer; False when the alarm or a bell came instead of them."""
         self._flush()
         if alarm is not None and self._user is not None:
             self._deadline = alarm + self._patience.session  # IDLE (rule 3)
         while True:
             self._check_time()
-            heard = self._transport.hear(self._deadline if alarm is None else min(alarm, self._deadline))
+            heard = yield self._deadline if alarm is None else min(alarm, self._deadline)
             if heard is Heard.INPUT:
                 self._feed()
                 return True

@@ -4,8 +4,8 @@
    greenlet that writes to it, and memory does not grow.
 2. Every wait has an end: reading by the deadline handed in, writing when nothing at all could be written for
    STALL seconds, the handshake by its own deadline.
-3. There is one Event. Both the arrival of octets and a bell (a changed mailbox, the end of the worker) set it; so
-   waiting for "a line or news" takes no second greenlet.
+3. Who waits for his client needs no greenlet: `rest` has him called when octets or a bell (a changed mailbox, the end
+   of the worker) come, or the time is over. `hear` is the same for who has a greenlet to wait in.
 """
 
 import enum
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent.event import Event
+from gevent.hub import Waiter
 from gevent.socket import wait_read, wait_write
 
 from imapd.directory.certificate import ClientCertificate
@@ -51,13 +51,15 @@ class Heard(enum.Enum):
 class Transport:
     """One connection. sock is a plain socket; it is made non-blocking and belongs to the transport from now on."""
 
+    __slots__ = ("_rung", "_sock", "_timer", "_tls", "_wake", "_watcher", "certificate", "octets_in", "octets_out")
+
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._tls: Any = None
-        self._event = Event()
         self._watcher: Any = None
-        self._arrived = False
+        self._timer: Any = None
+        self._wake: Callable[[Heard], None] | None = None  # of who rests
         self._rung = False
         self.octets_in = 0
         self.octets_out = 0
@@ -79,38 +81,67 @@ class Transport:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def ring(self) -> None:
-        """End a wait that lasts, or the next one; to be called from any greenlet, and from the hub."""
+        """End a rest, or the next one; to be called from any greenlet, and from the hub."""
         self._rung = True
-        self._event.set()
+        if self._wake is not None:
+            self._set_timer(_TURN)
 
-    def hear(self, deadline: float) -> Heard:
-        """Wait until there are octets to read, a bell has rung, or time.monotonic() has passed the deadline.
+    def rest(self, deadline: float, wake: Callable[[Heard], None]) -> None:
+        """Have `wake` called once, from the hub: when there are octets to read, a bell has rung, or time.monotonic()
+        has passed the deadline.
 
         Octets come before bells, or a busy mailbox would keep a client from ending its IDLE; the bell that rang
-        meanwhile is kept for the next call.
+        meanwhile is kept for the next rest.
         """
-        if self._tls is not None and self._tls.pending():
-            return Heard.INPUT  # OpenSSL has read them already: the descriptor would not tell
+        self._wake = wake
+        pending = self._tls is not None and self._tls.pending()  # OpenSSL has read them: the descriptor would not tell
+        if pending:
+            gevent.get_hub().loop.run_callback(self._tell, Heard.INPUT)
+            return
         if self._watcher is None:
             self._watcher = gevent.get_hub().loop.io(self._sock.fileno(), 1)
-        self._event.clear()
-        self._watcher.start(self._input)
-        try:
-            left = max(_TURN, deadline - time.monotonic())
-            self._event.wait(_TURN if self._rung else left)
-        finally:
-            self._watcher.stop()
-        if self._arrived:
-            self._arrived = False
-            return Heard.INPUT
-        if self._rung:
-            self._rung = False
-            return Heard.BELL
-        return Heard.NOTHING
+        self._watcher.start(self._tell, Heard.INPUT)
+        self._set_timer(_TURN if self._rung else max(_TURN, deadline - time.monotonic()))
 
-    def _input(self) -> None:
-        self._arrived = True
-        self._event.set()
+    def hear(self, deadline: float) -> Heard:
+        """Rest in the greenlet that calls; what `wake` would be told."""
+        waiter = Waiter()
+        self.rest(deadline, waiter.switch)
+        try:
+            heard: Heard = waiter.get()
+        finally:
+            self._rest_no_more()
+        return heard
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.close()
+        self._timer = gevent.get_hub().loop.timer(seconds)
+        self._timer.start(self._ring_out)
+
+    def _ring_out(self) -> None:
+        """The time is over, or a bell has rung."""
+        if not self._rung:
+            self._tell(Heard.NOTHING)
+        elif self.has_input():
+            self._tell(Heard.INPUT)
+        else:
+            self._rung = False
+            self._tell(Heard.BELL)
+
+    def _tell(self, heard: Heard) -> None:
+        wake = self._wake
+        self._rest_no_more()
+        if wake is not None:
+            wake(heard)
+
+    def _rest_no_more(self) -> None:
+        self._wake = None
+        if self._watcher is not None:
+            self._watcher.stop()
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
 
     def read_now(self) -> bytes:
         """The octets that are there; empty where none are, the news being half of a TLS record. Raises Gone."""
@@ -129,7 +160,7 @@ class Transport:
         return data
 
     def has_input(self) -> bool:
-        """Whether the client has sent octets that nobody has read yet, or has closed; in the clear only."""
+        """Whether the client has sent octets that the kernel still has, or has closed."""
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -196,8 +227,8 @@ class Transport:
 
     def close(self) -> None:
         """Close; says goodbye in TLS's manner without waiting for the answer. Closing twice does nothing."""
+        self._rest_no_more()
         if self._watcher is not None:
-            self._watcher.stop()
             self._watcher.close()
             self._watcher = None
         if self._tls is not None:

@@ -132,8 +132,9 @@ class Accepting(StreamServer):  # type: ignore[misc]
         return accepted  # type: ignore[no-any-return]
 
     def do_handle(self, *arguments: object) -> None:
+        # Not gevent's way, which closes the socket when the greenlet ends: ours ends whenever the client is waited for.
         self._accepted()  # at once: the greenlet that serves the client begins in the next turn of the loop
-        super().do_handle(*arguments)
+        gevent.spawn(self._handle, *arguments)
 
     def _take_a_rest(self, error: OSError) -> None:
         # The connection stays in the queue, and the socket readable: without a rest the loop would spin.
@@ -167,7 +168,9 @@ class Worker:
         self._link = link
         self._ended = Event()
         self._retired = False
-        self._connections: dict[Connection | LmtpConnection, gevent.Greenlet] = {}
+        self._connections: set[Connection] = set()
+        self._deliveries: dict[LmtpConnection, gevent.Greenlet] = {}
+        self._empty = Event()  # set when the last connection has ended
         self._turned_away = 0
         self._open = 0  # accepted and not gone yet, the greenlet begun or not
         self._accepted = 0
@@ -228,15 +231,33 @@ class Worker:
         self._open += 1
 
     def _serve(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        """A greenlet's whole work: one client."""
+        """Serve a client that has just come; a greenlet's work until the client has to be waited for."""
+        connection: Connection | None = None
         try:
-            self._serve_client(door, sock, address)
+            connection = self._met(door, sock, address)
         finally:
-            self._open -= 1
-            if self._retired and not self._open:
-                self._ended.set()
+            if connection is None:
+                self._count_out()
+        if connection is not None:
+            self._connections.add(connection)
+            connection.serve(partial(self._ended_with, connection))
 
-    def _serve_client(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> None:
+    def _count_out(self) -> None:
+        self._open -= 1
+        if self._retired and not self._open:
+            self._ended.set()
+
+    def _ended_with(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._note_empty()
+        self._count_out()
+
+    def _note_empty(self) -> None:
+        if not (self._connections or self._deliveries):
+            self._empty.set()
+
+    def _met(self, door: Door, sock: socket.socket, address: tuple[Any, ...]) -> Connection | None:
+        """The connection to a client that may stay."""
         tune(sock)
         transport = Transport(sock)
         self._accepted += 1
@@ -244,14 +265,14 @@ class Worker:
         identity = {"id": f"{os.getpid()}.{self._accepted}", "listener": door.name, "peer": peer}
         if door.lmtp is not None:
             self._serve_lmtp(door, door.lmtp, transport, identity)
-            return
+            return None
         if door.redirect is not None:
             self._redirect(door.redirect, transport, identity)
-            return
-        if sum(isinstance(one, Connection) for one in self._connections) >= self._plan.max_connections:
+            return None
+        if len(self._connections) >= self._plan.max_connections:
             self._turn_away(door, transport, identity)
-            return
-        connection = Connection(
+            return None
+        return Connection(
             transport,
             self._house.begin(door.name, peer),
             self._loop,
@@ -260,25 +281,21 @@ class Worker:
             door.tls,
             door.implicit_tls,
         )
-        self._connections[connection] = gevent.getcurrent()
-        try:
-            connection.serve()
-        finally:
-            del self._connections[connection]
 
     def _serve_lmtp(self, door: Door, lmtp: Lmtp, transport: Transport, identity: dict[str, str]) -> None:
         """Somebody who delivers mail. He is counted apart, so that mail comes in where all sessions are taken."""
         begin = self._house.receive(identity["peer"])
         tls = door.tls if lmtp.starttls else None
         connection = LmtpConnection(transport, begin, self._loop, identity, lmtp.networks, tls)
-        if sum(isinstance(one, LmtpConnection) for one in self._connections) >= DELIVERING:
+        if len(self._deliveries) >= DELIVERING:
             connection.turn_away()
             return
-        self._connections[connection] = gevent.getcurrent()
+        self._deliveries[connection] = gevent.getcurrent()
         try:
             connection.serve()
         finally:
-            del self._connections[connection]
+            del self._deliveries[connection]
+            self._note_empty()
 
     def _redirect(self, port: int, transport: Transport, identity: dict[str, str]) -> None:
         """Say where to go, and close; nothing that the client sends is read."""
@@ -328,14 +345,16 @@ class Worker:
         """Everybody hears BYE; who does not take it in time is cut off."""
         self._accept_no_more()
         gevent.sleep(0)  # who was accepted in this turn of the loop has a greenlet that begins now, and hears it too
-        greenlets = list(self._connections.values())
-        for connection in list(self._connections):
+        self._empty.clear()
+        for connection in (*self._connections, *self._deliveries):
             connection.stop("The server is going down; please connect again.")
-        # The rest of the time is for those who must be cut off, and for the store.
-        gevent.joinall(greenlets, timeout=self._plan.shutdown_timeout * 0.7)
-        cut = [greenlet for greenlet in greenlets if not greenlet.dead]
-        if cut:
-            event(logger, logging.WARNING, "cut_off", worker=self._number, connections=len(cut))
+        if self._connections or self._deliveries:
+            # The rest of the time is for those who must be cut off, and for the store.
+            self._empty.wait(self._plan.shutdown_timeout * 0.7)
+        if left := len(self._connections) + len(self._deliveries):
+            event(logger, logging.WARNING, "cut_off", worker=self._number, connections=left)
+            cut = [greenlet for connection in self._connections for greenlet in connection.cut()]
+            cut += self._deliveries.values()
             gevent.killall(cut, block=True, timeout=max(0.2, self._plan.shutdown_timeout * 0.1))
         with gevent.Timeout(max(0.2, self._plan.shutdown_timeout * 0.1), False):
             try:
