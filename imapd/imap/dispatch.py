@@ -83,6 +83,8 @@ class _Verdict:
 class Conversation:
     """The talk with one client, without its connection."""
 
+    __slots__ = ("_bad", "_running", "_spools", "session")
+
     def __init__(self, session: Session) -> None:
         self.session = session
         self._bad = 0

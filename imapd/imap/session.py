@@ -129,6 +129,12 @@ class SessionSettings:
 class Session:
     """The session of one connection."""
 
+    # There are thousands, most of them silent.
+    __slots__ = (
+        "_account", "_person", "_view", "client", "directory", "enabled", "failed_logins", "keywords_told", "log",
+        "login_name", "loop", "offers", "peer", "private", "security", "settings", "state", "store", "tag",
+    )  # fmt: skip
+
     def __init__(
         self,
         offers: Offers,
@@ -154,7 +160,7 @@ class Session:
         self.tag = ""  # of the command that runs; ESEARCH names it (RFC 4731)
         self.login_name = ""  # as the client spelled it
         self.failed_logins = 0
-        self.enabled: set[str] = set()
+        self.enabled: frozenset[str] = frozenset()
         self.keywords_told: frozenset[str] = frozenset()  # of the selected mailbox, by the last FLAGS response
         self.warned_of_quota = False
         self.client: Mapping[str, str] = {}  # what the client told of itself by ID
@@ -220,7 +226,7 @@ class Session:
 
     def enable(self, words: Iterable[str]) -> None:
         """The client has switched these on. To IMAP4rev2 nothing is recent, in an open mailbox either."""
-        self.enabled.update(words)
+        self.enabled |= set(words)
         if self.rev2 and self._view is not None:
             self._view.keeps_recent = False
             self._view.recent = RangeSet()

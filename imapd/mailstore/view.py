@@ -125,6 +125,11 @@ class View:
     work; nobody but the client's own greenlet knows the view, so that nothing of it moves meanwhile.
     """
 
+    __slots__ = (
+        "_breathe", "_own", "_told", "_told_recent", "_watching", "keeps_recent", "mailbox", "read_only", "recent",
+        "saved", "snapshot", "uids",
+    )  # fmt: skip
+
     def __init__(
         self,
         mailbox: Mailbox,

@@ -124,7 +124,7 @@ class Connection:
         implicit_tls: bool = False,
     ) -> None:
         self._transport = transport
-        self._begin = begin
+        self._begin: Begin | None = begin
         self._loop = loop
         self._patience = patience
         self._identity = identity  # id, listener, peer
@@ -141,7 +141,7 @@ class Connection:
         self._conversation: Conversation | None = None
         self._life: Waiting[None] | None = None
         self._greenlet: gevent.Greenlet | None = None  # in which it runs just now
-        self._over: Callable[[], None] | None = None
+        self._over: Callable[[Connection], None] | None = None
 
     @property
     def listener(self) -> str:
@@ -155,7 +155,7 @@ class Connection:
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
-    def serve(self, over: Callable[[], None]) -> None:
+    def serve(self, over: Callable[[Connection], None]) -> None:
         """Serve the client; returns as soon as it has to be waited for. `over` is called at the end."""
         self._over = over
         self._life = self._lived()
@@ -177,7 +177,7 @@ class Connection:
         finally:
             self._greenlet = None
             if until is None:
-                self._over()
+                self._over(self)
         if until is not None:
             self._transport.rest(until, self._wake)
 
@@ -222,7 +222,9 @@ class Connection:
         if self._implicit_tls:
             self._handshake()
         self._log("connect", **self._transport.facts())
-        conversation = self._conversation = self._begin(self._transport.private, self._log, self._transport)
+        begin, self._begin = self._begin, None
+        assert begin is not None, "a connection is served once"
+        conversation = self._conversation = begin(self._transport.private, self._log, self._transport)
         self._framer.max_line = conversation.max_line
         self._send_all(conversation.greeting())
         while conversation.session.state is not State.LOGOUT:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 KEEPALIVE = 120.0
 
 _SECRET_SIZE = 32
+# People whose mail files a worker remembers the owner of; some MB.
+_MOST_KNOWN = 20_000
 
 
 class HouseError(Exception):
@@ -113,10 +115,11 @@ class BelowRoot:
         self._root = root
         self._loop = loop
         self._keep_owners = keep_owners
+        self._known: dict[str, tuple[str, tuple[int, int, int]]] = {}  # by home: whose it is, by the file as it was
 
     def open_account(self, owner: Owner) -> Account:
         home = home_below(self._root, owner.home)
-        if not self._keep_owners:
+        if not self._keep_owners or self._is_known(home, owner.identity):
             return self._store.open_account(replace(owner, home=home))
         self._loop.offload(owners.require, home, owner.identity)
         account = self._store.open_account(replace(owner, home=home))
@@ -125,7 +128,20 @@ class BelowRoot:
         except BaseException:
             account.close()
             raise
+        self._remember(home, owner.identity)
         return account
+
+    def _is_known(self, home: str, identity: str) -> bool:
+        known = self._known.get(home)
+        return known is not None and known == (identity, owners.stamp(home))
+
+    def _remember(self, home: str, identity: str) -> None:
+        """Have the next login of the same person cost a look at the file's times, and no wait for a thread."""
+        seen = owners.stamp(home)
+        if seen is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[home] = identity, seen
 
     def close(self) -> None:
         self._store.close()

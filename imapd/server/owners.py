@@ -13,12 +13,16 @@ import contextlib
 import logging
 import os
 import tempfile
+import time
 
 from imapd.model.errors import Refused
 
 logger = logging.getLogger("imapd.server.owners")
 
 FILE = "imapd-owner"
+
+# Seconds within which two changes may leave the same time on a file, and some more.
+_LATELY = 0.05
 
 # An identity is a directory's name and an id; nothing that we wrote is longer.
 _LONGEST = 4_096
@@ -48,6 +52,16 @@ def record(home: str, identity: str) -> None:
         logger.warning("%s cannot be written: %s", path, error.strerror)
         return
     require(home, identity)
+
+
+def stamp(home: str) -> tuple[int, int, int] | None:
+    """What changes when the file that names the owner does; None where there is none, or it was changed so lately that
+    another change could leave the same times. Quick."""
+    try:
+        seen = os.lstat(os.path.join(home, FILE))
+    except OSError:
+        return None
+    return None if time.time() - seen.st_ctime < _LATELY else (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def _owner(home: str) -> str | None:

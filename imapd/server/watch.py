@@ -47,6 +47,8 @@ class Place:
 class Watched:
     """One listener's watch on some directories (model/loop.Watching)."""
 
+    __slots__ = ("_watch", "bell", "paths")
+
     def __init__(self, watch: "Watch", paths: Sequence[str], bell: Bell) -> None:
         self._watch: Watch | None = watch
         self.paths = paths

@@ -12,6 +12,7 @@ Its life: built (loop, then house: directory, store, offers), ready (the master 
 
 from __future__ import annotations
 
+import _socket
 import errno
 import logging
 import os
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gevent
 from gevent.event import Event
@@ -120,7 +121,7 @@ class Accepting(StreamServer):  # type: ignore[misc]
 
     def do_read(self) -> tuple[socket.socket, Any] | None:
         try:
-            accepted = self.socket.accept()
+            accepted = _accept(self.socket)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return None
         except OSError as error:
@@ -129,7 +130,7 @@ class Accepting(StreamServer):  # type: ignore[misc]
             self._take_a_rest(error)
             return None
         self._rest = FIRST_REST
-        return accepted  # type: ignore[no-any-return]
+        return accepted
 
     def do_handle(self, *arguments: object) -> None:
         # Not gevent's way, which closes the socket when the greenlet ends: ours ends whenever the client is waited for.
@@ -157,6 +158,12 @@ class Accepting(StreamServer):  # type: ignore[misc]
 
     def do_close(self, sock: socket.socket, *arguments: object) -> None:
         sock.close()
+
+
+def _accept(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """The next connection, as a plain socket: gevent's would keep two watchers of its own, and we have ours."""
+    descriptor, address = listening._accept()  # type: ignore[attr-defined]
+    return cast("socket.socket", _socket.socket(fileno=descriptor)), address
 
 
 class Worker:
@@ -240,7 +247,7 @@ class Worker:
                 self._count_out()
         if connection is not None:
             self._connections.add(connection)
-            connection.serve(partial(self._ended_with, connection))
+            connection.serve(self._ended_with)
 
     def _count_out(self) -> None:
         self._open -= 1

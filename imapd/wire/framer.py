@@ -94,6 +94,11 @@ class _Reads(Enum):
 class Framer:
     """Takes octets by `feed` and gives commands by `next`. `max_line` may be changed at any time."""
 
+    __slots__ = (
+        "_binary", "_buffer", "_collected", "_left", "_octets", "_pieces", "_reads", "_searched", "_sink", "_size",
+        "_synchronizing", "max_line",
+    )  # fmt: skip
+
     _pieces: list[bytes | Literal]
     _sink: Sink | None
 

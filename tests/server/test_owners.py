@@ -81,3 +81,20 @@ def test_mail_that_can_only_be_read_may_be_read(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(owners.tempfile, "mkstemp", fail)
     owners.record(str(tmp_path), "acme/1")
     assert "cannot be written: Permission denied" in caplog.text
+
+
+def test_an_owner_who_is_remembered_is_forgotten_when_the_file_changes(store, tmp_path):
+    house = store()
+    came_in(house, "acme/1")
+    path = tmp_path / "ada" / owners.FILE
+    os.utime(path, (1, 1))
+    while owners.stamp(str(tmp_path / "ada")) is None:
+        pass  # the file is too young to be believed for 50 ms
+    came_in(house, "acme/1")
+    came_in(house, "acme/1")  # remembered by now
+    with pytest.raises(Refused):
+        came_in(house, "acme/2")
+    path.write_text("acme/2\n")
+    came_in(house, "acme/2")
+    with pytest.raises(Refused):
+        came_in(house, "acme/1")
