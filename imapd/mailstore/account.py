@@ -110,7 +110,7 @@ class LocalAccount:
         shared.users -= 1
         try:
             if not shared.users and self._core.mailboxes.get(shared.key) is shared:
-                del self._core.mailboxes[shared.key]
+                self._core.put_by(shared)
                 shared.write_back()
         finally:
             self._release()

@@ -10,7 +10,8 @@ Rules:
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
    made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
    mailboxes of which an older copy of the index does not know all (mailstore/floors).
-4. Handles are closed when the last session has closed the account.
+4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
+   closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
 5. A full disk stops what needs room for good. What only needs it to go on, or makes room in the end (`vital`), is tried
    again after the reserve and the cache of descriptions were given up for it.
 """
@@ -18,10 +19,11 @@ Rules:
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import floors, maildir, reserve, tree
+from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.descriptions import DescriptionCache
 from imapd.mailstore.diskname import INBOX_DIRECTORY
@@ -44,6 +46,8 @@ FLOORS_FILE: Final = b"imapd-floors"
 LOCK_FILE: Final = b"imapd.lock"
 SUFFIXES: Final = (b"", b"-wal", b"-shm")
 """Of the files of a database."""
+_PUT_BY: Final = 4
+"""Closed mailboxes whose columns an account keeps while it is awake: 36 octets a message."""
 _BUSY_TRIES: Final = 200
 _BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
 
@@ -54,7 +58,10 @@ _LONGEST_FILE_PAUSE: Final = 0.1  # what delivery agents hold an mbox for is mil
 class AccountCore:
     """One account in one process. root: the directory that has the store's own files."""
 
-    def __init__(self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings) -> None:
+    def __init__(
+        self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings, awake: Awake | None = None
+    ) -> None:
+        """awake: which accounts keep their handles; its own alone where it is not given."""
         self.root = root
         self.format = mail_format
         self.loop = loop
@@ -73,11 +80,17 @@ class AccountCore:
         self._identity: tuple[int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
+        self._awake = awake or Awake(1)
+        self._is_open = False
+        self._working = 0  # writes under way or waiting for the lock
+        self._seen: tuple[int, ...] | None = None  # how the index lay there when the last session went
 
     def open(self) -> None:
         """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
         with self._opening:
-            if self._reader is None or not os.path.lexists(self.root):
+            if self.users == 1 and self._seen != self._look():
+                self.close()  # somebody wrote to it, or put another one there: all that is checked at opening is due
+            if not self._is_open or not os.path.lexists(self.root):
                 with disk_errors():
                     self.loop.offload(self._make_root)
                 try:
@@ -85,6 +98,18 @@ class AccountCore:
                 except StoreError:
                     if not self.loop.offload(self._open_to_read):
                         raise
+                self._is_open = True
+
+    def rest(self) -> None:
+        """The last session has gone."""
+        self._seen = self._look()
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            seen = os.lstat(self._path)
+        except OSError:
+            return None
+        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
     def _make_root(self) -> None:
         if os.path.islink(self.root):
@@ -107,26 +132,56 @@ class AccountCore:
         return False
 
     def close(self) -> None:
-        """Close all handles. Under the lock where it is to be had, for the last close tidies the database."""
-        if self._writer is not None or self._reader is not None:
-            try:
-                self._lock.run(self._close_handles)
-            except (StoreError, OSError):
-                self.loop.offload(self._close_handles)
+        """Close the account; what it knew is not believed any more."""
+        self._is_open = False
+        self.mailboxes.clear()
+        self._awake.forget(self)
+        self._close(self._handles_taken())
 
-    def _close_handles(self) -> None:
-        writer, reader, cache = self._writer, self._reader, self._cache
+    @property
+    def is_busy(self) -> bool:
+        """Whether a write is under way, which needs the handles."""
+        return self._working > 0
+
+    def doze(self) -> None:
+        """Close the handles until they are needed again; not while the account is busy."""
+        self._keep_mailboxes(0)
+        for mailbox in self.mailboxes.values():
+            mailbox.look_afresh()
+        handles = self._handles_taken()
+        self.loop.spawn(lambda: self._close(handles))
+
+    def put_by(self, mailbox: "SharedMailbox") -> None:
+        """Nobody has the mailbox open any more: what is known of it is kept for who comes next."""
+        self.mailboxes[mailbox.key] = self.mailboxes.pop(mailbox.key)
+        self._keep_mailboxes(_PUT_BY)
+
+    def _keep_mailboxes(self, most: int) -> None:
+        closed = [key for key, mailbox in self.mailboxes.items() if not mailbox.users]
+        for key in closed[: max(0, len(closed) - most)]:
+            del self.mailboxes[key]
+
+    def _handles_taken(self) -> list[Index | DescriptionCache]:
+        handles = [handle for handle in (self._cache, self._reader, self._writer) if handle is not None]
         self._writer = self._reader = self._cache = None
-        for handle in (cache, reader, writer):
-            if handle is not None:
-                with contextlib.suppress(StoreError):
-                    handle.close()
+        return handles
+
+    def _close(self, handles: Sequence[Index | DescriptionCache]) -> None:
+        """Close them under the lock where it is to be had, for the last close tidies the database."""
+        if handles:
+            try:
+                self._lock.run(lambda: _close_all(handles))
+            except (StoreError, OSError):
+                self.loop.offload(lambda: _close_all(handles))
 
     @property
     def reader(self) -> Index:
         """The index for reading (rule 2)."""
+        self._awake.used(self)
         if self._reader is None:
-            raise Retry(reason="the account is closed")
+            if not self._is_open:
+                raise Retry(reason="the account is closed")
+            self._reader = Index(self._path, unchanging=self._unchanging)
         return self._reader
 
     def reading(self, read: Callable[[Index], Result]) -> Result:
@@ -148,6 +203,7 @@ class AccountCore:
     @property
     def cache(self) -> DescriptionCache:
         """The kept texts of descriptions."""
+        self._awake.used(self)
         if self._cache is None:
             self._cache = DescriptionCache(self.root + b"/" + CACHE_FILE, self.settings.file_mode)
         return self._cache
@@ -174,6 +230,14 @@ class AccountCore:
 
         Raises Gone where the whole account is no more.
         """
+        self._awake.used(self)
+        self._working += 1
+        try:
+            return self._until_free(work, vital)
+        finally:
+            self._working -= 1
+
+    def _until_free(self, work: Callable[[Bench], Result], vital: bool) -> Result:
         deadline = self.loop.monotonic() + PATIENCE
         pause = _FILE_PAUSE
         while True:
@@ -276,8 +340,9 @@ class AccountCore:
             log.error("index damaged (%s), put aside as %r and made anew", damage.reason, aside)
             writer = self._trusted_writer()
         try:
-            # The reader before it may be in use in the loop at this moment: it closes with its last use.
-            self._reader, self._unchanging = Index(self._path), False
+            if self._reader is None or self._unchanging or self._is_doubtful or self._identity != self._identity_now():
+                # The reader before it may be in use in the loop at this moment: it closes with its last use.
+                self._reader, self._unchanging = Index(self._path), False
         except BaseException:
             writer.close()
             raise
@@ -346,6 +411,12 @@ class AccountCore:
                 self.format.make_mailbox(self.root, self.format.directory_of(self.root, name), self.settings)
             self.format.make_mailbox(self.root, INBOX_DIRECTORY, self.settings)
         maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
+
+
+def _close_all(handles: Sequence[Index | DescriptionCache]) -> None:
+    for handle in handles:
+        with contextlib.suppress(StoreError):
+            handle.close()
 
 
 def _is_regular(path: bytes) -> bool:

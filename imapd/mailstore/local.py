@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from imapd.mailstore.account import LocalAccount
+from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import DiskSettings, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Denied, NoSuchAccount
 from imapd.mailstore.maildirformat import MaildirFormat
 from imapd.mailstore.store import Owner
 from imapd.model.loop import Loop
+
+AWAKE = 64
+"""Accounts that keep their databases open: about 10 MB and 450 descriptors of a worker."""
 
 
 class LocalStore:
@@ -29,11 +33,16 @@ class LocalStore:
         special_use: Sequence[tuple[str, str]] = (),
         file_mode: int = 0o600,
         dir_mode: int = 0o700,
+        awake: int = AWAKE,
     ) -> None:
-        """create: make a Maildir for who has none, with the mailboxes of special_use: pairs of (use, name)."""
+        """create: make a Maildir for who has none, with the mailboxes of special_use: pairs of (use, name).
+
+        awake: the most accounts whose databases stay open.
+        """
         self._loop = loop
         self._settings = DiskSettings(create, tuple(special_use), file_mode, dir_mode)
-        self._cores: dict[bytes, AccountCore] = {}
+        self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
+        self._awake = Awake(awake, self._dozed)
 
     def open_account(self, owner: Owner) -> LocalAccount:
         root = os.fsencode(os.path.normpath(owner.home))
@@ -43,13 +52,16 @@ class LocalStore:
             self._refuse_mbox(root)
         core = self._cores.get(root)
         if core is None:
-            core = self._cores[root] = AccountCore(root, MaildirFormat(), self._loop, self._settings)
+            core = self._cores[root] = AccountCore(root, MaildirFormat(), self._loop, self._settings, self._awake)
         core.limits = owner.limits
         core.users += 1
         try:
             core.open()
         except BaseException:
-            self._release(core)
+            core.users -= 1
+            if not core.users and self._cores.get(root) is core:
+                del self._cores[root]
+                core.close()
             raise
         return LocalAccount(core, partial(self._release, core))
 
@@ -70,8 +82,11 @@ class LocalStore:
     def _release(self, core: AccountCore) -> None:
         core.users -= 1
         if not core.users and self._cores.get(core.root) is core:
+            core.rest()
+
+    def _dozed(self, core: AccountCore) -> None:
+        if not core.users and self._cores.get(core.root) is core:
             del self._cores[core.root]
-            core.close()
 
     def close(self) -> None:
         while self._cores:

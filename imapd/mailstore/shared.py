@@ -70,6 +70,10 @@ class SharedMailbox:
                 self.account.locked(lambda bench: None)  # opens the index anew
         self.account.reading(self._refresh)
 
+    def look_afresh(self) -> None:
+        """The index that was looked at is closed: what it last said is no measure for the next one."""
+        self._index = None
+
     def _refresh(self, index: Index) -> None:
         version = index.data_version()
         if index is self._index and version == self._version:
@@ -121,7 +125,7 @@ class SharedMailbox:
         if known is not None and known.highestmodseq == self.row.modseq:
             return known
         fresh = self._advanced(known) if known is not None else None
-        fresh = fresh or self.account.reading_much(self._read_whole)
+        fresh = fresh or self._read(self._read_whole)
         # While a disk thread read, another session may have got further.
         if self._snapshot is None or self._snapshot.highestmodseq < fresh.highestmodseq:
             self._snapshot = fresh
@@ -140,11 +144,16 @@ class SharedMailbox:
             raise Gone
         return columns.whole(found)
 
+    def _read(self, read: Callable[[Index], Result]) -> Result:
+        """Read all rows of the mailbox: of a small one in the loop, which is done before a thread would begin."""
+        small = self.row.uidnext <= _MANY
+        return self.account.reading(read) if small else self.account.reading_much(read)
+
     def status(self) -> MailboxStatus:
         """The counts, without reading all rows into memory."""
         self.catch_up(read_write=False)
         row = self.row
-        messages, recent, unseen, deleted, size, deleted_size = self.account.reading_much(
+        messages, recent, unseen, deleted, size, deleted_size = self._read(
             lambda index: index.counts(row.id, SEEN, DELETED)
         )
         return MailboxStatus(

@@ -1,9 +1,12 @@
 """Rings bells when directories change: inotify where the kernel sees every change, a slow look where it does not.
 
 1. One inotify instance per worker (a machine has few), and one kernel watch per directory however many listen to it.
-2. Events are gathered for a moment, so that a delivery (create, rename, utime) rings once.
+2. Events are gathered for a moment, so that a delivery (create, rename, utime) rings once; longer where it has just
+   rung, so that a storm of deliveries does not become a storm of looks.
 3. When the kernel's queue overflows, every bell rings: nobody knows what was lost.
-4. Directories on network and user-space file systems change behind the kernel's back; these, and those for which the
+4. Files whose names begin with "imapd-" are the store's own and ring nothing; what it changed, it says by the time of
+   the directory.
+5. Directories on network and user-space file systems change behind the kernel's back; these, and those for which the
    kernel gives no more watches, are looked at every few seconds.
 
 A bell is rung in a greenlet of this room and must not block; one that fails is logged and does not hinder the others.
@@ -21,14 +24,17 @@ logger = logging.getLogger("imapd.server.watch")
 
 Bell = Callable[[], None]
 
-# A maildir delivery is over within a few ms; 20 ms is far below what a person notices.
-GATHER = 0.02
+# The steps of a delivery come within a ms of one another. In a storm 20 ms are far below what a person notices.
+GATHER = 0.001
+STORM = 0.02
 # What an IDLE client behind NFS waits at most; NFS itself caches attributes for 3 to 60 s.
 POLL = 5.0
 MASK = (
     flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ATTRIB
     | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
 )  # fmt: skip
+# What the store keeps for itself beside the mail comes and goes without anything having happened to the mail.
+OWN = "imapd-"
 BLIND = ("nfs", "cifs", "smb", "9p", "ceph", "gluster", "lustre", "afs", "gpfs", "ocfs2", "gfs2", "fuse", "virtiofs")
 
 
@@ -69,6 +75,7 @@ class Watch:
         self._changed: set[Place] = set()
         self._poll = poll
         self._ringer: gevent.Greenlet | None = None
+        self._rang = float("-inf")
         self._poller: gevent.Greenlet | None = None
         self._inotify = _instance() if use_inotify else None
         if self._inotify is not None:
@@ -148,7 +155,7 @@ class Watch:
                 self._changed.update(self._places.values())
                 continue
             place = self._numbers.get(event.wd)
-            if place is None:
+            if place is None or event.name.startswith(OWN):
                 continue
             self._changed.add(place)
             if event.mask & flags.IGNORED:
@@ -157,10 +164,12 @@ class Watch:
                 place.number = None
                 self._look_at(place)
         if self._changed and self._ringer is None:
-            self._ringer = gevent.spawn_later(GATHER, self._ring)
+            quiet = time.monotonic() - self._rang
+            self._ringer = gevent.spawn_later(GATHER if quiet > STORM else STORM - quiet + GATHER, self._ring)
 
     def _ring(self) -> None:
         self._ringer = None
+        self._rang = time.monotonic()
         changed, self._changed = self._changed, set()
         bells = {watched: bell for place in changed for watched, bell in place.bells.items()}
         for bell in bells.values():

@@ -474,7 +474,7 @@ def test_a_new_account_has_the_special_mailboxes_and_private_modes(home):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_handles_are_closed_with_the_last_session(home):
+def test_handles_are_closed_with_the_store(home):
     gc.collect()  # what other tests left open
     before = len(os.listdir("/proc/self/fd"))
     worker = Worker(home)
@@ -488,8 +488,54 @@ def test_handles_are_closed_with_the_last_session(home):
     other.close()
     mailbox.close()
     mailbox.close()
-    assert not worker.store._cores
+    worker.store.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_accounts_that_were_not_used_for_long_doze(tmp_path):
+    loop = PlainLoop()
+    store = LocalStore(loop, awake=2)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    accounts = [store.open_account(Owner(f"id-{n}", f"p{n}", str(tmp_path / f"p{n}"))) for n in range(2)]
+    mailboxes = [account.open("INBOX") for account in accounts]
+    for mailbox in mailboxes:
+        mailbox.snapshot()
+    two_awake = len(os.listdir("/proc/self/fd"))
+    for n in range(2, 6):
+        store.open_account(Owner(f"id-{n}", f"p{n}", str(tmp_path / f"p{n}"))).close()
+        loop.run_spawned()
+    assert len(os.listdir("/proc/self/fd")) <= two_awake
+    deliver(tmp_path / "p0", MAIL)
+    assert [len(mailbox.snapshot().uids) for mailbox in mailboxes] == [1, 0]
+    assert accounts[0].status("INBOX").messages == 1
+    for one in (*mailboxes, *accounts):
+        one.close()
+    store.close()
+    loop.run_spawned()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_account_that_was_kept_open_is_checked_when_its_index_was_changed_meanwhile(home):
+    worker = Worker(home)
+    worker.put()
+    worker.store.close()
+    copy = (home / "imapd-index.sqlite").read_bytes()
+    worker = Worker(home)
+    worker.put()
+    mailbox = worker.open()
+    told = mailbox.snapshot()
+    mailbox.close()
+    worker.ann.close()
+    (home / "imapd-index.sqlite").write_bytes(copy)  # an older copy is put back, into the same file
+    for suffix in ("-wal", "-shm"):
+        (home / f"imapd-index.sqlite{suffix}").unlink(missing_ok=True)
+    ann = worker.store.open_account(Owner("id-ann", "ann", str(home)))
+    mailbox = ann.open("INBOX")
+    fresh = mailbox.snapshot()
+    assert len(fresh.uids) == 2
+    assert fresh.uidvalidity > told.uidvalidity or fresh.uids == told.uids
+    mailbox.close()
 
 
 def test_links_in_place_of_a_maildirs_own_files_are_not_followed(home, tmp_path):

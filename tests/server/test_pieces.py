@@ -160,6 +160,21 @@ def test_a_bell_rings_once_for_a_burst_and_not_after_its_watch_is_closed(tmp_pat
     watch.close()
 
 
+def test_the_stores_own_files_ring_nothing(tmp_path):
+    rung = []
+    watch = Watch()
+    try:
+        watch.add([str(tmp_path)], lambda: rung.append("rung"))
+        (tmp_path / "imapd-index.sqlite-wal").touch()
+        gevent.sleep(0.1)
+        assert rung == []
+        (tmp_path / "mail").touch()
+        gevent.sleep(0.1)
+        assert rung == ["rung"]
+    finally:
+        watch.close()
+
+
 def test_a_bell_that_fails_does_not_hinder_the_next(tmp_path):
     watch, bell = Watch(), Bell()
 
