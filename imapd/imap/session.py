@@ -133,6 +133,7 @@ class Session:
     __slots__ = (
         "_account", "_person", "_view", "client", "directory", "enabled", "failed_logins", "keywords_told", "log",
         "login_name", "loop", "offers", "peer", "private", "security", "settings", "state", "store", "tag",
+        "warned_of_quota",
     )  # fmt: skip
 
     def __init__(

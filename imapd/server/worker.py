@@ -353,7 +353,8 @@ class Worker:
         self._accept_no_more()
         gevent.sleep(0)  # who was accepted in this turn of the loop has a greenlet that begins now, and hears it too
         self._empty.clear()
-        for connection in (*self._connections, *self._deliveries):
+        everybody: list[Connection | LmtpConnection] = [*self._connections, *self._deliveries]
+        for connection in everybody:
             connection.stop("The server is going down; please connect again.")
         if self._connections or self._deliveries:
             # The rest of the time is for those who must be cut off, and for the store.
