@@ -4,6 +4,7 @@
 # make bench    logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
+# make faults   killed processes, power cuts, refusing disks, other programs: an hour and more (as root)
 # make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
 # make clean   removes what the others made
 
@@ -12,8 +13,10 @@ VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/installed
 FUZZ_SECONDS ?= 200
+KILLS ?= 5000
+CUTS ?= 3000
 
-.PHONY: run test quick check bench fuzz hostile docs clean
+.PHONY: run test quick check bench fuzz hostile faults docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -42,6 +45,14 @@ fuzz: $(STAMP)-test
 
 hostile: $(STAMP)-test
 	$(BIN)/python tests/fuzz/hostile_names.py --names 1000000
+
+# Each goes on where another one failed; the last line of each says what it found.
+faults: $(STAMP)-test
+	tests/install-debian-packages
+	@status=0; \
+	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) || status=1; \
+	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) || status=1; \
+	exit $$status
 
 docs: $(STAMP)
 	$(BIN)/imapd config > conf/imapd.ini

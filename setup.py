@@ -43,6 +43,7 @@ setup(
             "pytest-timeout>=2.3,<3",  # a test that hangs fails with a traceback instead of stopping the run
             "hypothesis>=6.100,<7",  # property tests of everything that reads bytes from strangers
             "IMAPClient>=3,<5",  # one of the real clients of tests/clients
+            "fusepy>=3.0.1,<4",  # the disk of the power-cut trials, which writes down what is written to it
             "scramp>=1.4.5,<2",  # an independent SCRAM implementation to check our verifiers with
         ],
         "check": ["ruff>=0.6,<1", "mypy>=1.11,<3"],

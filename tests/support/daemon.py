@@ -97,6 +97,7 @@ class Daemon:
             )  # fmt: skip
         )
         self.log_path = folder / "log"
+        self.program = [sys.executable, "-m", "imapd"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def write_people(self) -> None:
@@ -113,7 +114,7 @@ class Daemon:
     def start(self) -> Daemon:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "imapd", "-c", str(self.folder / "imapd.ini")],
+                [*self.program, "-c", str(self.folder / "imapd.ini")],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait_until_it_answers()
@@ -169,11 +170,19 @@ class Daemon:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             raw = insecure_context().wrap_socket(raw, server_hostname="localhost")
-        return Client(raw)
+        try:
+            return Client(raw)
+        except OSError:
+            raw.close()
+            raise
 
     def login(self, name: str = "anna", tls: bool = False) -> Client:
         client = self.connect(tls)
-        client.ok(f"LOGIN {name} {self.people[name]}")
+        try:
+            client.ok(f"LOGIN {name} {self.people[name]}")
+        except (OSError, AssertionError):
+            client.close()
+            raise
         return client
 
 
@@ -192,7 +201,11 @@ class Client:
         self.socket = raw
         self.file = raw.makefile("rb")
         self.number = 0
-        self.greeting = self.response()
+        try:
+            self.greeting = self.response()
+        except OSError:
+            self.file.close()
+            raise
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -1,0 +1,30 @@
+"""The short form of `python -m tests.faults.powercuts`; 3,000 cuts are for `make faults`."""
+
+import os
+
+import pytest
+
+from imapd.mailstore import changes
+from tests.faults import powercuts
+from tests.faults.loggeddisk import what_is_missing
+
+CYCLES = int(os.environ.get("IMAPD_TEST_CUTS", "200"))
+MISSING = what_is_missing()
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no power cuts can be tried: {MISSING}")
+
+
+def test_a_power_cut_loses_nothing_that_was_acknowledged():
+    assert powercuts.trial(CYCLES, deeds=300, seed=1) == []
+
+
+class Careless:
+    """The module os, whose fsync does nothing."""
+
+    def __getattr__(self, name):
+        return (lambda fd: None) if name == "fsync" else getattr(os, name)
+
+
+def test_the_trial_notices_a_store_that_does_not_wait_for_the_disk(monkeypatch):
+    monkeypatch.setattr(changes, "os", Careless())
+    assert powercuts.trial(40, deeds=60, seed=2, say=lambda _: None, stop_after=1) != []
