@@ -10,6 +10,7 @@
     imapd lockout list|unlock|purge -c FILE    who has failed to log in, and who is locked
     imapd auth flush [NAME] -c FILE            have the running daemon forget the logins that it remembers
     imapd deliver USER -c FILE    put a message from standard input into somebody's mailbox, for a mail transfer agent
+    imapd export-uidlist NAME|--all -c FILE    write down UIDs for Dovecot, which then takes over without downloads
 
 Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong. Those of deliver are others
 (delivery/outcome).
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _lockout_verb(verbs)
     _auth_verb(verbs)
     _deliver_verb(verbs)
+    _export_verb(verbs)
     return parser
 
 
@@ -190,6 +192,17 @@ def _deliver_options(words: list[str]) -> argparse.Namespace | int:
     return misused(said.getvalue())
 
 
+def _export_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = verbs.add_parser(
+        "export-uidlist", help="write down the UIDs of mail for Dovecot, to leave without downloads"
+    )
+    whose = export.add_mutually_exclusive_group(required=True)
+    whose.add_argument("name", metavar="NAME", nargs="?", help="whose mail: a login name or address")
+    whose.add_argument("--all", action="store_true", help="all mail files below [mail] root that have been opened here")
+    _with_file(export)
+    export.set_defaults(run=_export)
+
+
 def _with_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", required=True, help="the configuration file")
 
@@ -248,6 +261,12 @@ def _quota(options: argparse.Namespace) -> int:
 
 def _lockout(options: argparse.Namespace) -> int:
     from imapd.verbs.lockout import run
+
+    return run(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from imapd.verbs.export import run
 
     return run(options)
 

@@ -73,6 +73,12 @@ class LocalAccount:
     def unsubscribe(self, name: str) -> None:
         self._core.locked(lambda bench: subscriptions.change(bench, name, False))
 
+    def hand_over(self) -> list[tuple[str, int]]:
+        """Write the UIDs and subscriptions where another server looks for them; the mailboxes' names and numbers of
+        messages. True for one moment of each mailbox."""
+        self._core.locked(subscriptions.hand_over)
+        return [(row.name, self._core.locked(partial(_hand_over, row.name))) for row in self._rows()]
+
     # Mailboxes
 
     def status(self, name: str) -> MailboxStatus:
@@ -90,7 +96,7 @@ class LocalAccount:
         core = self._core
         with disk_errors():
             row = core.reading(lambda index: index.box_named(name)) if core.is_current() else None
-            is_there = row is not None and core.format.is_mailbox(core.root, row.directory)
+            is_there = row is not None and _is_as_known(core, row)
         if row is None or not is_there:
             row = core.locked(lambda bench: tree.find(bench, name))
         return self._known(row) or SharedMailbox(core, row)
@@ -169,6 +175,16 @@ class LocalAccount:
 
 def _entry(name: str, row: BoxRow | None, subscribed: bool) -> MailboxEntry:
     return MailboxEntry(name, row is not None, subscribed, tuple(row.special_use.split()) if row else ())
+
+
+def _is_as_known(core: AccountCore, row: BoxRow) -> bool:
+    """Whether the mailbox is where its row says, and no other server has numbered it meanwhile."""
+    folder = core.format.folder(core.root, row.directory)
+    return core.format.is_mailbox(core.root, row.directory) and core.format.knows_uids(folder, row)
+
+
+def _hand_over(name: str, bench: Bench) -> int:
+    return bench.format.hand_over(bench, tree.find(bench, name).id)
 
 
 def _own(message: Incoming) -> LocalSpool:

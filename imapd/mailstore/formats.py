@@ -26,7 +26,7 @@ from imapd.model.flags import Flags
 if TYPE_CHECKING:
     from imapd.mailstore.bench import Bench, DiskSettings
     from imapd.mailstore.index import Index
-    from imapd.mailstore.rows import BoxRow, MessageRow
+    from imapd.mailstore.rows import BoxRow, Given, MessageRow
     from imapd.mailstore.store import Placed
 
 
@@ -109,7 +109,21 @@ class MailFormat(Protocol):
     def open_message(self, root: bytes, box: "BoxRow", row: "MessageRow") -> Slice:
         """Open the message of a row. Raises FileNotFoundError where it is not where the row says."""
 
+    def knows_uids(self, folder: bytes, box: "BoxRow") -> bool:
+        """Whether the mailbox agrees with what other servers say of its UIDs; if not, `follow` is to be called."""
+
     # The tree
+
+    def given(self, bench: "Bench", directory: bytes) -> "Given | None":
+        """The UIDs that a mailbox without a row had before; None where it gets new ones."""
+
+    def follow(self, bench: "Bench", box: "BoxRow") -> "BoxRow":
+        """The mailbox, made to agree with what other servers say of its UIDs; with another id where it was numbered
+        anew."""
+
+    def hand_over(self, bench: "Bench", box: int) -> int:
+        """Write the UIDs of a mailbox, everything taken in, where another server looks for them, durably; how many
+        messages it has."""
 
     def make_mailbox(self, root: bytes, directory: bytes, settings: "DiskSettings") -> None:
         """Make an empty mailbox, durably, or what is missing of it; b"" is INBOX."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from imapd.mailstore.database import Database, meaning
 from imapd.mailstore.errors import Corrupt
 from imapd.mailstore.quota import Limits
-from imapd.mailstore.rows import BoxRow, Usage, box_sum, span
+from imapd.mailstore.rows import ABSENT, BoxRow, Usage, box_sum, span
 
 _LARGEST: Final = (1 << 63) - 1
 _COLUMNS: Final = ", ".join(BoxRow._fields)
@@ -46,10 +46,12 @@ class MailboxTable(Database):
         rows = self._boxes("WHERE name = ?", (name,))
         return rows[0] if rows else None
 
-    def add_box(self, name: str, directory: bytes, uidvalidity: int, special_use: str) -> int:
-        """A new mailbox; its UIDVALIDITY becomes the last one given. Its id."""
-        self._all("INSERT INTO mailbox (name, directory, uidvalidity, special_use) VALUES (?, ?, ?, ?)",
-                  (name, directory, uidvalidity, special_use))  # fmt: skip
+    def add_box(
+        self, name: str, directory: bytes, uidvalidity: int, special_use: str, uidlist_stamp: str = ABSENT
+    ) -> int:
+        """A new mailbox; later UIDVALIDITYs are higher than its own. Its id. uidlist_stamp: see mailstore/foreign."""
+        self._all("INSERT INTO mailbox (name, directory, uidvalidity, special_use, uidlist_stamp) "
+                  "VALUES (?, ?, ?, ?, ?)", (name, directory, uidvalidity, special_use, uidlist_stamp))  # fmt: skip
         box = int(self._value("SELECT last_insert_rowid()"))
         self._seal("WHERE id = ?", (box,))
         self.set_last_uidvalidity(uidvalidity)
@@ -57,7 +59,7 @@ class MailboxTable(Database):
         return box
 
     def set_last_uidvalidity(self, uidvalidity: int) -> None:
-        self._set_meta("uidvalidity", uidvalidity)
+        self._set_meta("uidvalidity", max(uidvalidity, self.last_uidvalidity()))
 
     def _set_meta(self, name: str, value: int) -> None:
         self._all("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from imapd.mailstore import changes, diskname, maildir, sync
+from imapd.mailstore import changes, diskname, export, foreign, maildir, sync
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.formats import Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow, Given, MessageRow
 from imapd.mailstore.settle import settle
 from imapd.mailstore.store import Placed
 
@@ -43,7 +43,7 @@ class MaildirFormat:
     def agrees(self, folder: bytes, box: BoxRow, now: float) -> bool:
         new = maildir.stamp(folder + b"/new")[0]
         cur = maildir.stamp(folder + b"/cur")[0]
-        return all(sync.agrees(box, new, cur, now))
+        return all(sync.agrees(box, new, cur, now)) and self.knows_uids(folder, box)
 
     def has_work(self, index: Index, box: int) -> bool:
         return index.has_files_outside_cur(box)
@@ -63,7 +63,23 @@ class MaildirFormat:
             os.close(fd)
             raise
 
+    def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
+        return box.uidlist_stamp == foreign.stamp(folder)
+
     # The tree
+
+    def given(self, bench: Bench, directory: bytes) -> Given | None:
+        return foreign.at_first_sight(folder_path(bench.root, directory))
+
+    def follow(self, bench: Bench, box: BoxRow) -> BoxRow:
+        return foreign.follow(bench, box)
+
+    def hand_over(self, bench: Bench, box: int) -> int:
+        while not sync.take_in(bench, box, read_write=False):
+            pass
+        if failure := settle(bench).of_all:
+            raise failure
+        return export.write_uids(bench, bench.box(box))
 
     def make_mailbox(self, root: bytes, directory: bytes, settings: DiskSettings) -> None:
         maildir.make_folder(folder_path(root, directory), settings.dir_mode, inbox=not directory)

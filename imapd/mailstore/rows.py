@@ -20,11 +20,16 @@ _MASK: Final = (1 << 64) - 1
 _SUMMED: Final = Struct("<6q").pack
 
 
+UNKNOWN, ABSENT, TAKING = "", "-", "?"
+"""The `uidlist_stamp` of a mailbox that is older than these stamps, or has no such list; and how that of one begins
+whose list is being taken in."""
+
+
 class BoxRow(NamedTuple):
     """A mailbox. The stamps are of listings of new/ and cur/ that the rows agree with; doubt: see mailstore/sync.
 
-    messages and octets: how many messages it has, and of how many octets on the wire. uidlist_stamp: of the UID list of
-    another server, as it was last seen.
+    messages and octets: how many messages it has, and of how many octets on the wire. uidlist_stamp: of the other
+    server's list of UIDs that the rows agree with, see mailstore/foreign.
     """
 
     id: int
@@ -41,6 +46,18 @@ class BoxRow(NamedTuple):
     messages: int
     octets: int
     uidlist_stamp: str
+
+
+class Given(NamedTuple):
+    """The UIDs that the messages of a mailbox had before it had rows: by the base names of their files (Maildir).
+
+    stamp: what to remember it by, see mailstore/foreign.
+    """
+
+    uidvalidity: int
+    uidnext: int
+    uids: dict[bytes, int]
+    stamp: str
 
 
 class MessageRow(NamedTuple):

@@ -2,13 +2,14 @@
 
 Both forms that Dovecot knows are read: the first has one name a line, levels separated by "." (or "/"); the second
 begins with "V<tab>2" and an empty line, and separates levels by tabs. Names are in modified UTF-7. The second form is
-written, since only there a level may have a "." in it. Writing replaces the file as one step, under the account's lock.
+written, since only there a level may have a "." in it. Where there is no such file yet, Courier's list is read
+(mailstore/courier). Writing replaces the file as one step, under the account's lock.
 """
 
 import os
 from typing import Final
 
-from imapd.mailstore import maildir
+from imapd.mailstore import courier, maildir
 from imapd.mailstore.bench import Bench, explained
 from imapd.mailstore.errors import UnknownOutcome
 from imapd.model import names
@@ -28,7 +29,16 @@ def change(bench: Bench, name: str, subscribed: bool) -> None:
     listed = _load(bench.root)
     if (name in listed) == subscribed:
         return
-    listed = [*listed, name] if subscribed else [other for other in listed if other != name]
+    _write(bench, [*listed, name] if subscribed else [other for other in listed if other != name])
+
+
+def hand_over(bench: Bench) -> None:
+    """Write the list where it was read from Courier's."""
+    if not os.path.lexists(bench.root + FILE) and (listed := _load(bench.root)):
+        _write(bench, listed)
+
+
+def _write(bench: Bench, listed: list[str]) -> None:
     data = _HEADER + b"".join([_line(other) + b"\n" for other in listed])
     maildir.replace_file(bench.root + FILE, data, bench.scratch(), bench.settings.file_mode)
     try:
@@ -42,7 +52,7 @@ def _load(root: bytes) -> list[str]:
     try:
         fd = maildir.open_message(root + FILE)
     except FileNotFoundError:
-        return []
+        return courier.subscribed(root)
     with os.fdopen(fd, "rb") as file:
         data = file.read(_LONGEST)
     tabs = data.startswith(_HEADER)

@@ -16,17 +16,18 @@ is the truth about UIDs. Rules:
    followed, with the time of the first doubt, and cur/ is listed when the doubt is older than the mailbox's `patience`.
    What could be missed until then is a foreign rename within the milliseconds of our own one.
 7. A first sight of many files is taken in by parts, so that the lock is free in between.
+8. Messages that another server has given UIDs keep them, and its keywords (mailstore/foreign, mailstore/courier).
 """
 
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
-from imapd.mailstore import maildir
+from imapd.mailstore import courier, foreign, maildir
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import Gone
-from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.flagnames import KEYWORDS, FlagNames
 from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 from imapd.mailstore.settle import path_of, settle
@@ -36,7 +37,17 @@ AT_ONCE: Final = 10_000
 """Messages taken in at a time (rule 7): about a second, also where each file has to be read for its size."""
 SMALL: Final = 1_000
 
+_NO_UID: Final = 1 << 32
+
 Located = tuple[int, bytes]  # place and file name
+
+
+class _Arrival(NamedTuple):
+    """A file that has no row yet: where it is, what it is, and the base name it came with."""
+
+    located: Located
+    found: maildir.Found
+    base: bytes
 
 
 def patience(box: BoxRow) -> float:
@@ -57,24 +68,30 @@ def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) ->
     folder = bench.folder(box)
     if not maildir.is_folder(folder):
         raise Gone
+    seen = foreign.stamp(folder)
+    box = foreign.follow(bench, box)
+    if box.id != box_id:
+        raise Gone  # numbered anew
     if not os.path.lexists(folder + b"/new"):
         maildir.make_folder(folder, bench.settings.dir_mode, inbox=not box.directory)
-    return _Look(bench, box, read_write).run(force)
+    return _Look(bench, box, read_write, seen).run(force)
 
 
 class _Look:
     """One look at a mailbox's files."""
 
-    def __init__(self, bench: Bench, box: BoxRow, read_write: bool) -> None:
+    def __init__(self, bench: Bench, box: BoxRow, read_write: bool, uidlist_stamp: str) -> None:
         self._bench = bench
         self._index = bench.index
         self._box = box
         self._folder = bench.folder(box)
         self._read_write = read_write
+        self._uidlist_stamp = uidlist_stamp
+        self._given = foreign.to_take(bench, box)  # rule 8
         self._names: FlagNames = bench.names(box)
         self._moved: list[tuple[MessageRow, Located, int]] = []  # row, where it is now, its mask now
         self._vanished: list[MessageRow] = []
-        self._arrived: list[tuple[Located, maildir.Found]] = []
+        self._arrived: list[_Arrival] = []
         self._unsure = False
         self._complete = True
         self._renamed_in_new = False
@@ -83,7 +100,7 @@ class _Look:
         new_stamp, new_time = maildir.stamp(self._folder + b"/new")
         cur_stamp, cur_time = maildir.stamp(self._folder + b"/cur")
         new_agrees, cur_agrees = agrees(self._box, new_stamp, cur_stamp, self._bench.now)
-        full = force or not cur_agrees or not (new_agrees or self._look_at_new(cur_stamp))
+        full = force or bool(self._given) or not cur_agrees or not (new_agrees or self._look_at_new(cur_stamp))
         if full:
             self._look_at_all()
         if self._read_write:
@@ -91,6 +108,7 @@ class _Look:
         stamps = {
             "new_stamp": "" if self._unsure or self._renamed_in_new or self._is_young(new_time) else new_stamp,
             **self._cur_stamp(full, cur_stamp, cur_time),
+            "uidlist_stamp": self._uidlist_stamp,
         }
         self._write(stamps if self._complete else {})
         return self._complete
@@ -175,13 +193,18 @@ class _Look:
 
     def _meet(self, strangers: Iterable[Located]) -> None:
         """Look at files that have no row yet (rule 1)."""
-        for place, name in sorted(strangers, key=lambda located: maildir.delivery_order(located[1])):
+        for place, name in sorted(strangers, key=self._order):
             if len(self._arrived) == AT_ONCE:
                 self._complete = False
                 return
             found = maildir.examine(self._path((place, name)))
             if found is not None:
-                self._arrived.append(((place, name), found))
+                self._arrived.append(_Arrival((place, name), found, maildir.base_of(name)))
+
+    def _order(self, located: Located) -> tuple[int, tuple[int, int, bytes]]:
+        """The key that sorts strangers by the UIDs they had elsewhere, and those that had none behind them."""
+        uid = self._given.uids.get(maildir.base_of(located[1])) if self._given else None
+        return uid or _NO_UID, maildir.delivery_order(located[1])
 
     # Doing
 
@@ -192,7 +215,7 @@ class _Look:
             if row.place == NEW and row.id not in known:
                 self._moved.append((row, (NEW, row.file), row.mask))
         self._moved = [(row, self._to_cur(located), mask) for row, located, mask in self._moved]
-        self._arrived = [(self._to_cur(located), found) for located, found in self._arrived]
+        self._arrived = [arrival._replace(located=self._to_cur(arrival.located)) for arrival in self._arrived]
 
     def _to_cur(self, located: Located) -> Located:
         place, name = located
@@ -213,7 +236,9 @@ class _Look:
     def _write(self, stamps: dict[str, object]) -> None:
         index, box = self._index, self._box
         reflagged = {row.id for row, located, mask in self._moved
-                     if mask != row.mask or self._needs_rename(row, located, mask)}  # fmt: skip
+                     if mask != row.mask or self._needs_rename(located, mask)}  # fmt: skip
+        rows, uidnext = self._rows()
+        stamps = {"uidnext": uidnext, **stamps}
         if not (self._moved or self._vanished or self._arrived):
             if any(getattr(box, column) != value for column, value in stamps.items()):
                 with index.settling():
@@ -225,26 +250,45 @@ class _Look:
             masks = {row.id: mask for row, _, mask in self._moved}
             index.reflag([(row, masks[row.id], box.modseq + visible) for row in moved if row.id in reflagged])
             index.bury([(row, box.modseq + 1, None) for row in self._vanished])
-            index.insert(self._rows())
+            index.insert(rows)
             index.add_keywords(box.id, self._names.added)
-            index.update_box(box.id, modseq=box.modseq + visible, uidnext=box.uidnext + len(self._arrived), **stamps)
+            index.update_box(box.id, modseq=box.modseq + visible, **stamps)
         if visible:
             self._bench.changed.add(self._folder)
-        if reflagged:
+        if reflagged or any(row.pending for row in rows):
             settle(self._bench)
 
-    def _needs_rename(self, row: MessageRow, located: Located, mask: int) -> bool:
+    def _needs_rename(self, located: Located, mask: int) -> bool:
         """Whether the index has flags that the file's name lacks, changed there while another program renamed it."""
         place, name = located
         letters = self._names.letters(mask, maildir.letters_of(name))
         return set(letters) != set(maildir.letters_of(name)) and (place == CUR or bool(letters))
 
-    def _rows(self) -> list[MessageRow]:
+    def _rows(self) -> tuple[list[MessageRow], int]:
+        """Rows for what arrived, and the next UID after them."""
+        uids, uidnext = self._uids()
+        keywords = courier.keywords(self._folder) if self._given and self._arrived else {}
         rows: list[MessageRow] = []
-        for uid, ((place, name), found) in enumerate(self._arrived, self._box.uidnext):
+        for uid, ((place, name), found, base) in zip(uids, self._arrived, strict=True):
             mask = self._names.mask_of_letters(maildir.letters_of(name))
+            for word in keywords.get(base, ()):
+                mask |= self._names.mask([word], create=len(self._names.keywords) < KEYWORDS)
             rows.append(MessageRow(
                 id=message_id(self._box.id, uid), place=place, file=name, base=None, mask=mask,
                 modseq=self._box.modseq + 1, size=found.size, octets=found.octets if found.counted else 0,
-                date=found.date, pending=0))  # fmt: skip
-        return rows
+                date=found.date, pending=base in keywords and self._needs_rename((place, name), mask)))  # fmt: skip
+        return rows, uidnext
+
+    def _uids(self) -> tuple[list[int], int]:
+        """The UIDs of what arrived: those it had elsewhere, and then new ones (rule 8); and the next one."""
+        known = self._given.uids if self._given else {}
+        had = {base: uid for _, _, base in self._arrived if (uid := known.get(base))}
+        uidnext = max([self._box.uidnext, *[uid + 1 for uid in had.values()]])
+        if self._given and (self._complete or len(had) < len(self._arrived)):
+            uidnext = max(uidnext, self._given.uidnext)
+        uids: list[int] = []
+        for _, _, base in self._arrived:
+            uid = had.pop(base, 0)  # a second file of the same name is a second message
+            uids.append(uid or uidnext)
+            uidnext += not uid
+        return uids, uidnext

@@ -4,6 +4,7 @@ What lies on disk is the format's (mailstore/formats); a folder here is what tha
 folder that has a row in the index. Folders that other programs made get a row when they are first seen,
 rows whose folder is gone are dropped. Every mailbox gets a UIDVALIDITY that is higher than any that the account gave
 before, also when the clock runs back or the index is lost: the last one is kept in `imapd-uidvalidity` beside it.
+One that another server has given is taken over, with its UIDs (mailstore/foreign).
 
 Crashes: CREATE makes the folder before its row, which the next look gives it. DELETE renames the folder to a name
 outside the tree before its row goes; what lies there is removed then or when the account is next opened. RENAME
@@ -29,7 +30,7 @@ from imapd.mailstore.errors import (
     StoreError,
     UnknownOutcome,
 )
-from imapd.mailstore.rows import BoxRow
+from imapd.mailstore.rows import ABSENT, TAKING, BoxRow, Given
 from imapd.model import names
 
 UIDVALIDITY_FILE: Final = b"imapd-uidvalidity"
@@ -50,7 +51,7 @@ def find(bench: Bench, name: str) -> BoxRow:
         raise NoSuchMailbox(name)
     if not bench.format.is_mailbox(bench.root, box.directory):
         raise Retry(reason=f"the directory of {name!r} could not be renamed yet")
-    return box
+    return bench.format.follow(bench, box)
 
 
 def discover(bench: Bench) -> frozenset[bytes]:
@@ -71,15 +72,26 @@ def discover(bench: Bench) -> frozenset[bytes]:
         else:
             new[name] = directory
     if gone or new:
-        first = _reserve_uidvalidity(bench, len(new))
+        given = {name: bench.format.given(bench, directory) for name, directory in new.items()}
+        uidvalidities = _uidvalidities(bench, given)
         uses = {name: use for use, name in bench.settings.special_use}
         with bench.index.transaction():
             for row in gone:
                 bench.index.drop_box(row.id)
-            for uidvalidity, (name, directory) in enumerate(new.items(), first):
-                bench.index.add_box(name, directory, uidvalidity, uses.get(name, ""))
+            for name, directory in new.items():
+                before = given[name]
+                stamp = TAKING + before.stamp if before else ABSENT
+                bench.index.add_box(name, directory, uidvalidities[name], uses.get(name, ""), stamp)
         bench.changed |= {bench.folder(row) for row in gone}
     return frozenset(unfit)
+
+
+def _uidvalidities(bench: Bench, given: dict[str, Given | None]) -> dict[str, int]:
+    """The UIDVALIDITY of each new mailbox: what it had before, or a new one."""
+    known = {name: before.uidvalidity for name, before in given.items() if before}
+    fresh = [name for name in given if name not in known]
+    first = reserve_uidvalidity(bench, len(fresh), max(known.values(), default=0))
+    return known | {name: uidvalidity for uidvalidity, name in enumerate(fresh, first)}
 
 
 def _directories(bench: Bench) -> set[bytes]:
@@ -100,13 +112,13 @@ def _ours_first(bench: Bench, directory: bytes) -> tuple[bool, bytes]:
         return True, directory
 
 
-def _reserve_uidvalidity(bench: Bench, count: int) -> int:
-    """The first of `count` UIDVALIDITY values that were never given in this account."""
+def reserve_uidvalidity(bench: Bench, count: int, known: int = 0) -> int:
+    """The first of `count` UIDVALIDITY values that were never given in this account; `known` was given elsewhere."""
     path = bench.root + b"/" + UIDVALIDITY_FILE
-    first = max(1, int(bench.now), bench.index.last_uidvalidity() + 1, _read_number(path) + 1)
+    first = max(1, int(bench.now), bench.index.last_uidvalidity() + 1, _read_number(path) + 1, known + 1)
     if first + count > _HIGHEST_UIDVALIDITY:
         raise LimitExceeded("The account has no UIDVALIDITY left.")
-    if count:
+    if count or known:
         data = b"%d\n" % (first + count - 1)
         maildir.write_whole(path, data, bench.scratch(), bench.settings.file_mode)
     return first
@@ -114,7 +126,7 @@ def _reserve_uidvalidity(bench: Bench, count: int) -> int:
 
 def renumber(bench: Bench, boxes: list[BoxRow]) -> None:
     """Give mailboxes a new UIDVALIDITY: what their UIDs meant is not known any more."""
-    first = _reserve_uidvalidity(bench, len(boxes))
+    first = reserve_uidvalidity(bench, len(boxes))
     with bench.index.transaction():
         for uidvalidity, box in enumerate(boxes, first):
             bench.index.update_box(box.id, uidvalidity=uidvalidity, new_stamp="", cur_stamp="")
@@ -143,7 +155,7 @@ def create(bench: Bench, name: str, special_use: tuple[str, ...]) -> None:
     discover(bench)
     if bench.index.box_named(name) is not None:
         raise MailboxExists(name)
-    uidvalidity = _reserve_uidvalidity(bench, 1)
+    uidvalidity = reserve_uidvalidity(bench, 1)
     was_there = bench.format.is_taken(bench.root, directory)
     try:
         bench.format.make_mailbox(bench.root, directory, bench.settings)
@@ -252,7 +264,7 @@ def begin_mailbox(bench: Bench, name: str) -> tuple[bytes, bytes, int]:
     directory = bench.format.directory_of(bench.root, name)
     if bench.format.is_taken(bench.root, directory):
         raise MailboxExists(name)
-    uidvalidity = _reserve_uidvalidity(bench, 1)
+    uidvalidity = reserve_uidvalidity(bench, 1)
     fresh = FRESH + b"%d" % uidvalidity
     bench.format.make_mailbox(bench.root, fresh, bench.settings)
     return fresh, directory, uidvalidity

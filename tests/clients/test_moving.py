@@ -1,0 +1,230 @@
+"""Moving in and out: a mail program notices nothing when one server takes the place of another.
+
+mbsync keeps the UIDs, flags and texts that it saw. It synchronises with one server; another one takes its place, on the
+same port and with the same mail files; and then there must be nothing to do, and not an octet of its own files changes.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.clients.conftest import deliver, message
+from tests.support.daemon import Daemon
+from tests.support.dovecot import Dovecot, give, open_folder
+
+CONFIGURATION = """\
+IMAPAccount test
+Host 127.0.0.1
+Port {port}
+User anna
+PassCmd "echo secret"
+SSLType None
+AuthMechs LOGIN
+
+IMAPStore far
+Account test
+
+MaildirStore near
+Path {near}/
+Inbox {near}/INBOX
+SubFolders Verbatim
+
+Channel test
+Far :far:
+Near :near:
+Patterns *
+Create Both
+Remove Both
+Expunge None
+SyncState *
+CopyArrivalDate yes
+"""
+# Maildir has letters for 26 keywords, and Dovecot keeps further ones in its own indexes alone.
+NO_LETTER = frozenset({b"k26", b"k27"})
+
+
+class House:
+    """One person's mail, the servers that serve it by turns, and his mbsync."""
+
+    def __init__(self, folder, command):
+        self.imapd = Daemon(folder / "imapd")
+        self.maildir = self.imapd.maildir("anna")
+        self.dovecot = Dovecot(folder / "dovecot", f"maildir:{self.imapd.folder}/mail/%u", port=self.imapd.port)
+        self.near = folder / "near"
+        self.near.mkdir()
+        self._configuration = folder / "mbsyncrc"
+        self._configuration.write_text(CONFIGURATION.format(port=self.imapd.port, near=self.near))
+        self._command = command
+        self._home = folder
+        self.maildir.parent.mkdir()
+
+    def mbsync(self):
+        """Synchronise; what there was to do."""
+        done = subprocess.run(
+            [self._command, "-V", "-c", str(self._configuration), "-a"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "HOME": str(self._home)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def nearby(self):
+        """All files of mbsync, those in which it remembers UIDs among them."""
+        return {path.relative_to(self.near): path.read_bytes() for path in self.near.rglob("*") if path.is_file()}
+
+    @contextlib.contextmanager
+    def served_by(self, server):
+        give(self.maildir.parent)  # Dovecot serves no mail of root's
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop()
+
+    def put(self, folder, number):
+        """Deliver a message, as the system does."""
+        deliver(self.maildir / folder, message(number).replace(b"\r\n", b"\n"))
+        give(self.maildir)
+
+    def export(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "imapd", "export-uidlist", "anna", "-c", str(self.imapd.folder / "imapd.ini")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def nothing_to_do(self):
+        before = self.nearby()
+        said = self.mbsync()
+        assert said.count("Opening far side box") == len(
+            {path.parent for path in before if path.name == ".mbsyncstate"}
+        )
+        assert self.nearby() == before, said
+        return said
+
+
+@pytest.fixture
+def house(program):
+    with open_folder() as folder:
+        yield House(folder, program("mbsync"))
+
+
+def furnish(house):
+    """Mail of all kinds, made by a client of Dovecot, by deliveries, and by mbsync."""
+    with house.dovecot.login() as client:
+        for name in ("Sent", "Work.2024", '"Entw&APw-rfe"', '"a b"', "Empty"):
+            client.ok(f"CREATE {name}")
+        for name in ("INBOX", "Work.2024", '"Entw&APw-rfe"'):
+            client.ok(f"SUBSCRIBE {name}")
+        for number in range(1, 8):
+            client.append("INBOX", message(number))
+        client.append("INBOX", message(8), r"\Seen \Flagged $Forwarded work")
+        client.append("Work.2024", message(9), r"\Draft")
+        client.append("Sent", message(10), r"\Seen")
+        client.append('"Entw&APw-rfe"', message(11), r"\Answered " + " ".join(f"k{i}" for i in range(28)))
+        client.ok("SELECT INBOX")
+        client.ok(r"STORE 1,4 +FLAGS.SILENT (\Deleted)")
+        client.ok("UID EXPUNGE 1")
+        client.ok(r"STORE 5 +FLAGS.SILENT (\Answered)")
+    house.put("", 12)
+    deliver(house.near / "Sent", message(13).replace(b"\r\n", b"\n"))
+
+
+def seen_by(server):
+    """What a client sees: mailboxes and subscriptions, their UIDs, and of each message UID, flags, date, size, text."""
+    with server.login("anna") as client:
+        (namespace,) = client.ok("NAMESPACE")
+        separator = namespace.split(b'"')[3]
+        names = {listed_name(line) for line in client.ok('LIST "" *') if b"oselect" not in line}
+        subscribed = {listed_name(line) for line in client.ok('LSUB "" *') if b"oselect" not in line}
+        seen = {}
+        for name in names:
+            selected = client.ok(b'EXAMINE "%b"' % name)
+            told = [word for word in (b"UIDVALIDITY", b"UIDNEXT") for line in selected if word in line]
+            numbers = [line.split(word)[1].split(b"]")[0] for word in told for line in selected if word in line]
+            items = "UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]"
+            fetched = client.ok(f"FETCH 1:* ({items})") if b"* 0 EXISTS" not in selected else []
+            seen[name.replace(separator, b"/")] = numbers, [parsed(response) for response in fetched]
+    return {name.replace(separator, b"/") for name in subscribed}, seen
+
+
+def same(found, expected):
+    """Whether two views are the same; what differs is told shortly."""
+    assert found[0] == expected[0]
+    assert found[1].keys() == expected[1].keys()
+    for name, (numbers, messages) in expected[1].items():
+        assert (name, found[1][name][0]) == (name, numbers)
+        assert [message[:4] for message in found[1][name][1]] == [message[:4] for message in messages], name
+        assert found[1][name][1] == messages, name
+
+
+def listed_name(line):
+    return line.split(b'" ', 1)[1].strip(b'"')
+
+
+def parsed(response):
+    flags = frozenset(re.search(rb"FLAGS \(([^)]*)\)", response)[1].split()) - NO_LETTER - {b"\\Recent"}
+    words = [re.search(pattern, response)[1] for pattern in (rb"UID (\d+)", rb'INTERNALDATE "([^"]*)"', rb"SIZE (\d+)")]
+    return flags, *words, response.partition(b"\r\n")[2].rstrip(b")")
+
+
+def test_from_dovecot_and_back(house):
+    with house.served_by(house.dovecot):
+        furnish(house)
+        house.mbsync()
+        house.nothing_to_do()
+        house.put("", 14)
+        house.put(".Sent", 15)
+        with house.dovecot.login() as client:
+            client.ok("STATUS Sent (UIDNEXT)")
+        before = seen_by(house.dovecot)
+        house.mbsync()
+        house.nothing_to_do()
+
+    with house.served_by(house.imapd):
+        same(seen_by(house.imapd), before)
+        house.nothing_to_do()
+        with house.imapd.login("anna") as client:
+            client.append("INBOX", message(20), r"\Flagged")
+            client.append("Sent", message(21))
+            client.ok("CREATE New/Deep")
+            client.append("New/Deep", message(22), r"\Seen project")
+            client.ok("SUBSCRIBE New/Deep")
+            client.ok("SELECT INBOX")
+            client.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
+            client.ok(r"STORE 2 +FLAGS.SILENT (\Seen later)")
+            client.ok("EXPUNGE")
+            client.ok("DELETE Empty")
+            client.ok('RENAME "a b" "c d"')
+        house.put("", 23)
+        changed = seen_by(house.imapd)
+    # with the daemon down, so that nothing comes in behind it
+    assert house.export() == f"{house.maildir}: 16 messages in 6 mailboxes\n"
+
+    with house.served_by(house.dovecot):
+        same(seen_by(house.dovecot), changed)
+        house.mbsync()
+        texts = b"".join(house.nearby().values())
+        assert all(b"Text of number %d." % number in texts for number in (20, 21, 22, 23))
+        house.nothing_to_do()
+        with house.dovecot.login() as client:
+            client.append("INBOX", message(24))
+            client.ok("CREATE Last")
+        again = seen_by(house.dovecot)
+        uidvalidities = [numbers[0] for numbers, _ in again[1].values()]
+        assert len(set(uidvalidities)) == len(uidvalidities)
+    assert not house.dovecot.complaints()
+
+    with house.served_by(house.imapd):
+        same(seen_by(house.imapd), again)
+        house.mbsync()
+        house.nothing_to_do()
+        assert not house.imapd.tracebacks()
