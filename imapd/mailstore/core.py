@@ -10,10 +10,16 @@ Rules:
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
    made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
    mailboxes of which an older copy of the index does not know all (mailstore/floors).
+<<<<<<< HEAD
 4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
    closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
 5. A full disk stops what needs room for good. What only needs it to go on, or makes room in the end (`vital`), is tried
    again after the reserve and the cache of descriptions were given up for it.
+=======
+4. Handles are closed when the last session has closed the account.
+5. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
+   room in the end (`vital`), is tried again after the reserve and the cache of descriptions were given up for it.
+>>>>>>> e299d20 (mailstore: know a used-up quota of the file system where SQLite meets it)
 """
 
 import contextlib
@@ -27,7 +33,17 @@ from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.descriptions import DescriptionCache
 from imapd.mailstore.diskname import INBOX_DIRECTORY
-from imapd.mailstore.errors import Corrupt, FileLocked, Gone, NoSpace, NoSuchAccount, Retry, StoreError, UnknownOutcome
+from imapd.mailstore.errors import (
+    Corrupt,
+    FileLocked,
+    Gone,
+    NoSpace,
+    NoSuchAccount,
+    OverQuota,
+    Retry,
+    StoreError,
+    UnknownOutcome,
+)
 from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
 from imapd.mailstore.lock import PATIENCE, AccountLock
@@ -262,7 +278,7 @@ class AccountCore:
     def _on_bench(self, work: Callable[[Bench], Result], now: float, vital: bool) -> Result:
         try:
             return self._mended(work, now)
-        except NoSpace:
+        except (NoSpace, OverQuota):  # of the file system; what is refused by limits of ours is not vital
             # Without a writer the work has not begun: SQLite found no room to open the index.
             if not (vital or self._writer is None) or not self._make_room():
                 raise

@@ -5,16 +5,19 @@ made. Errors come out as StoreErrors. Corrupt means that the file is damaged: SQ
 what it should be.
 """
 
+import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
-from imapd.mailstore.errors import Corrupt, Denied, NoSpace, Retry, StoreError, UnknownOutcome
+from imapd.mailstore import quota
+from imapd.mailstore.errors import Corrupt, Denied, NoSpace, OverQuota, Retry, StoreError, UnknownOutcome
 
 _CHUNK = 2_000
+_REFUSED_WRITES: Final = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN}
 
 
 def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
@@ -51,17 +54,18 @@ class Database:
 
         unchanging: nobody can write to it, and SQLite needs no lock.
         """
+        self._path = path
         try:
             uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
             self._db = sqlite3.connect(uri, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def close(self) -> None:
         try:
             self._db.close()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def is_sound(self) -> bool:
         """Whether SQLite finds no damage. Reads all of the database."""
@@ -70,13 +74,23 @@ class Database:
         except StoreError:
             return False
 
+    def _translated(self, error: sqlite3.Error, committing: bool = False) -> StoreError:
+        """The StoreError that says what SQLite means, which has no word for a quota of the file system.
+
+        Where a write was refused, and not the fsync after it, nothing was committed: it is the same for a full disk.
+        """
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code in _REFUSED_WRITES and quota.is_used_up(os.path.dirname(self._path)):
+            return OverQuota(reason=f"index: {error}: the quota of the file system is used up")
+        return translated(error, committing)
+
     # The ways to SQLite: every statement goes through one of these.
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         except UnicodeDecodeError as error:  # damaged text, also in SQLite's own error message
             raise Corrupt(reason=f"index: {error}") from error
 
@@ -91,13 +105,13 @@ class Database:
             while rows := found.fetchmany(_CHUNK):
                 yield rows
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def _each(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
         try:
             self._db.executemany(statement, values)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -108,7 +122,7 @@ class Database:
             try:
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
-                raise translated(error, committing=True) from error
+                raise self._translated(error, committing=True) from error
         except BaseException:
             if self._db.in_transaction:
                 self._all("ROLLBACK")

@@ -13,6 +13,9 @@ What counts is the messages of all its mailboxes: their number, and their octets
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +45,8 @@ class Limits:
 
 
 NO_LIMITS: Final = Limits()
+
+_SMALL: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,17 @@ def require_for_copies(bench: Bench, box: int, uids: Sequence[int]) -> None:
 def _limits(bench: Bench) -> Limits:
     own = bench.index.limits()
     return bench.limits if own is None else own
+
+
+def is_used_up(directory: bytes) -> bool:
+    """Whether the quota that the file system itself may have takes no more there, as far as a small file can tell."""
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            file.write(os.urandom(_SMALL))  # what cannot be made smaller
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno == errno.EDQUOT
+    return False
 
 
 def set_limits(bench: Bench, limits: Limits | None) -> None:
