@@ -97,8 +97,7 @@ class MailboxTable(Database):
 
     def usage(self) -> Usage:
         """What the whole account holds."""
-        rows = self.boxes()
-        return Usage(sum([row.messages for row in rows]), sum([row.octets for row in rows]))
+        return Usage(*self._all("SELECT ifnull(sum(messages), 0), ifnull(sum(octets), 0) FROM mailbox")[0])
 
     def drop_box(self, box: int) -> None:
         """Forget a mailbox and its messages."""

@@ -171,6 +171,17 @@ class TwoClients(RuleBasedStateMachine):
             assert list(snapshot.uids) == client.uids
 
     @rule(who=WHO)
+    def count(self, who):
+        account = self.clients[who].account
+        sizes: list[int] = []
+        for name in ("INBOX", "other"):
+            mailbox = account.open(name)
+            sizes += mailbox.snapshot().sizes
+            mailbox.close()
+        state = account.quota()
+        assert (state.octets, state.messages) == (sum(sizes), len(sizes))
+
+    @rule(who=WHO)
     def read(self, who):
         client = self.clients[who]
         for uid in client.uids:

@@ -6,6 +6,7 @@ from imapd.mailstore.errors import NoSuchMailbox, OverQuota
 from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.mailstore.store import Owner
 from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import WIRE, Worker, deliver, files
 
 MAIL = b"Subject: x\r\n\r\n" + b"x" * 86  # 100 octets
 DELETED = frozenset({"\\Deleted"})
@@ -171,3 +172,52 @@ def test_how_full_an_account_is(octets, messages, limits, percent):
 )
 def test_nothing_said_is_the_default_and_0_is_no_limit(said, limits):
     assert Limits.said(*said, Limits(7, 8)) == limits
+
+
+def test_two_processes_share_the_room(tmp_path):
+    workers = [Worker(tmp_path / "ann") for _ in range(2)]
+    for worker in workers:
+        worker.store.open_account(Owner("id-ann", "ann", str(tmp_path / "ann"), Limits(300)))
+    one, other = workers
+    one.put("INBOX", MAIL)
+    other.put("INBOX", MAIL)
+    one.put("INBOX", MAIL)
+    for worker in workers:
+        with pytest.raises(OverQuota):
+            worker.put("INBOX", b"x")
+    one.ann.set_quota(Limits(400))
+    other.put("INBOX", MAIL)
+    assert used(one.ann) == used(other.ann) == (400, 4)
+
+
+def test_what_other_programs_deliver_is_counted_and_not_refused(tmp_path):
+    worker = Worker(tmp_path / "ann")
+    worker.ann.create("Plans")
+    worker.ann.set_quota(Limits(None, 1))
+    for folder in (worker.home, worker.home / ".Plans"):
+        deliver(folder)
+    assert used(worker.ann)[1] == 0
+    worker.ann.catch_up()
+    assert used(worker.ann) == (2 * len(WIRE), 2)
+    with pytest.raises(OverQuota):
+        worker.put()
+    assert len(worker.texts()) == 1
+
+
+def test_a_refusal_leaves_no_file_behind(tmp_path):
+    worker = Worker(tmp_path / "ann")
+    worker.put()
+    worker.ann.set_quota(Limits(0))
+    with pytest.raises(OverQuota):
+        worker.put()
+    with pytest.raises(OverQuota):
+        worker.open().copy([1], "INBOX")
+    assert files(worker.home)["tmp"] == [] and len(files(worker.home)["cur"]) == 1
+
+
+def test_limits_outlive_the_process_and_other_names_in_the_index(tmp_path):
+    Worker(tmp_path / "ann").ann.set_quota(Limits(5, None))
+    worker = Worker(tmp_path / "ann")
+    assert worker.ann.limits() == Limits(5, None)
+    worker.ann.create("Plans")
+    assert worker.ann.status("INBOX").uidvalidity < worker.ann.status("Plans").uidvalidity
