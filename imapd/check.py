@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 
 from imapd.config import ConfigError, load
+from imapd.deliverysettings import Lmtp
 from imapd.log import escape
 from imapd.settings import Listener, Settings
 
@@ -64,7 +65,8 @@ def _machine(settings: Settings) -> Iterator[str]:
     yield from _people(settings)
     for listener in settings.listeners:
         if listener.status == "enabled":
-            yield from _port(listener)
+            yield from _port(listener, f"[listeners] [[{listener.name}]]")
+    yield from _lmtp(settings.lmtp)
 
 
 def _identity(settings: Settings) -> Iterator[str]:
@@ -90,7 +92,7 @@ def _folders(settings: Settings) -> Iterator[str]:
     for key, folder in wanted:
         if os.path.isdir(folder):
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                yield f"{key}: {folder} is not readable and writable for {pwd.getpwuid(os.geteuid()).pw_name}"
+                yield f"{key}: {folder} is not readable and writable for {_me()}"
         elif os.path.exists(folder):
             yield f"{key}: {folder} is not a folder"
         elif not settings.mail.create:
@@ -117,7 +119,26 @@ def _people(settings: Settings) -> Iterator[str]:
         yield str(error)
 
 
-def _port(listener: Listener) -> Iterator[str]:
+def _lmtp(lmtp: Lmtp) -> Iterator[str]:
+    """Whether there is room for the socket, and the ports can be bound."""
+    from imapd.server.lmtp import listeners
+
+    for listener in listeners(lmtp):
+        yield from _port(listener, "[lmtp]")
+    if lmtp.status != "enabled" or lmtp.socket is None:
+        return
+    folder = os.path.dirname(lmtp.socket)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield f"[lmtp] socket: nothing can be made in {folder} by {_me()}; make it, or start as root"
+    if lmtp.socket_group and not _known(grp.getgrnam, lmtp.socket_group):
+        yield f"[lmtp] socket_group: there is no group '{lmtp.socket_group}' on this machine"
+
+
+def _me() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _port(listener: Listener, section: str) -> Iterator[str]:
     """Whether the port can be bound; one that is in use may well be our own, running already."""
     for address in listener.address:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -126,4 +147,4 @@ def _port(listener: Listener) -> Iterator[str]:
             try:
                 probe.bind((address, listener.port))
             except OSError as error:
-                yield f"[listeners] [[{listener.name}]]: {address} port {listener.port}: {error.strerror}"
+                yield f"{section}: {address} port {listener.port}: {error.strerror}"

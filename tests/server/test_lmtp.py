@@ -6,14 +6,18 @@ import smtplib
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Daemon, free_ports, insecure_context
 
+ROOT = Path(__file__).parents[2]
 TEXT = b"From: a@b\r\nSubject: Number %d\r\n\r\nx\r\n"
 LMTP = "[lmtp]\nstatus = enabled\nsocket = lmtp.sock\nport = {port}\nstarttls = yes\n{more}\n"
 
@@ -187,6 +191,67 @@ def test_a_stop_is_told_and_a_text_that_is_coming_is_not_delivered(tmp_path):
     assert not (tmp_path / "mail" / "anna").exists()
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("", b"4.2.2 The mail file is full"), ("bounce", b"5.2.2 The mail file is full")]
+)
+def test_a_full_mail_file(tmp_path, rule, expected):
+    more = f"[delivery]\nover_quota = {rule}\n" if rule else ""
+    site = Site(tmp_path, workers=1, more=f"{more}[quota]\nmessages = 2").start()
+    try:
+        with site.lmtp() as client:
+            assert deliver(client, 1) == {} and deliver(client, 2) == {}
+            with pytest.raises(smtplib.SMTPDataError) as caught:
+                deliver(client, 3)
+            assert (caught.value.smtp_code, caught.value.smtp_error) == (552 if rule else 452, expected)
+        with site.login() as anna:
+            anna.ok("SELECT INBOX")
+            anna.ok("STORE 1 +FLAGS (\\Deleted)")
+            anna.ok("EXPUNGE")
+        with site.lmtp() as client:
+            assert deliver(client, 3) == {}
+        assert os.listdir(site.maildir() / "tmp") == []
+    finally:
+        site.stop()
+
+
+def test_a_full_disk(tmp_path):
+    """The daemon and its clients in a namespace of their own, with a small disk in memory for the mail."""
+    mount = f"mount -t tmpfs -o size=2m none {tmp_path}/mail"
+    (tmp_path / "mail").mkdir()
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = f"{mount} && exec {sys.executable} -m tests.server.test_lmtp {tmp_path}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", command], cwd=ROOT, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def on_a_full_disk(folder):
+    site = Site(folder, workers=1).start()
+    try:
+        with site.lmtp() as client:
+            assert deliver(client, 1) == {}
+            for size in (3_000_000, 1_900_000):  # too large for the file in which it waits, and for its copy
+                with pytest.raises(smtplib.SMTPDataError) as caught:
+                    client.sendmail("a@b", ["anna@example.org"], b"Subject: x\r\n\r\n" + b"x" * size)
+                assert caught.value.smtp_code == 452 and caught.value.smtp_error.startswith(b"4.3.1 ")
+            with open(folder / "mail" / "ballast", "wb", buffering=0) as ballast:
+                for size in (65536, 512):
+                    with suppress(OSError):
+                        while True:
+                            ballast.write(b"x" * size)
+            with pytest.raises(smtplib.SMTPDataError) as caught:
+                client.sendmail("a@b", ["anna@example.org"], b"Subject: x\r\n\r\n" + b"x" * 50_000)
+            assert caught.value.smtp_code == 452 and caught.value.smtp_error.startswith(b"4.3.1 ")
+            (folder / "mail" / "ballast").unlink()
+            assert deliver(client, 2) == {}
+        assert os.listdir(site.maildir() / "tmp") == []
+        with site.login() as anna:
+            anna.ok("SELECT INBOX")
+            assert anna.ok("SEARCH ALL") == [b"* SEARCH 1 2"]
+    finally:
+        assert site.stop() == 0
+
+
 def test_networks_that_no_mail_is_taken_from(tmp_path):
     site = Site(tmp_path, workers=1, more="networks = 192.0.2.0/24").start()
     try:
@@ -226,3 +291,7 @@ def test_a_socket_of_a_daemon_that_was_killed_is_taken_over(tmp_path):
         assert site.deliver_by_socket() == {}
     finally:
         assert site.stop() == 0
+
+
+if __name__ == "__main__":
+    on_a_full_disk(Path(sys.argv[1]))

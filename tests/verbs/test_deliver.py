@@ -95,6 +95,15 @@ def test_messages_that_are_none_or_too_large(site):
     assert deliver(site, "anna", text=b"x" * 1025) == (65, "5.3.4 imapd deliver: The message is too large\n")
 
 
+def test_a_full_mail_file(site):
+    settings(site, "[quota]\nmessages = 1\n")
+    assert deliver(site, "anna")[0] == 0
+    code, line = deliver(site, "anna")
+    assert code == 75 and line.startswith("4.2.2 imapd deliver: The mail file is full")
+    settings(site, "[delivery]\nover_quota = bounce\n")
+    assert deliver(site, "anna") == (73, "5.2.2 imapd deliver: The mail file is full\n")
+
+
 def test_a_configuration_that_cannot_be_used_keeps_the_message_with_the_agent(site):
     settings(site, "nonsense = yes\n")
     code, line = deliver(site, "anna")
