@@ -1,8 +1,9 @@
 """The kept texts of ENVELOPE, BODY and BODYSTRUCTURE: a cache that may be thrown away at any time.
 
 It stands beside the index as `imapd-cache.sqlite`, written without waiting for the disk. A text belongs to a message by
-UIDVALIDITY and UID, which never mean another message in the same account. Each row has a checksum: what a power cut has
-torn is made anew, and so is everything when the cache is damaged, busy or of another version. It never raises.
+mailbox id, UIDVALIDITY and UID, which never mean another message in the same account. Each row has a checksum: what a
+power cut has torn is made anew, and so is everything when the cache is damaged, busy or of another version. It never
+raises.
 """
 
 # ruff: noqa: S608 - the statement is put together from question marks
@@ -20,9 +21,10 @@ from imapd.mailstore.store import Description
 
 log = logging.getLogger("imapd.mailstore")
 
-VERSION: Final = 1
+VERSION: Final = 2
 """To be raised with every change of the texts that mailstore/render makes."""
 AT_ONCE: Final = 256
+Mailbox = tuple[int, int]  # its id and UIDVALIDITY
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS description (id INTEGER PRIMARY KEY, envelope BLOB, body BLOB, bodystructure BLOB, sum)"
 )
@@ -70,27 +72,29 @@ class DescriptionCache:
                     os.unlink(self._path + suffix)
             self._db = None  # opened anew with the next account's opening
 
-    def get(self, uidvalidity: int, uids: Sequence[int]) -> dict[int, Description]:
+    def get(self, mailbox: Mailbox, uids: Sequence[int]) -> dict[int, Description]:
         """The texts that are kept, of at most AT_ONCE messages."""
         if self._db is None or not uids:
             return {}
-        keys = [_key(uidvalidity, uid) for uid in uids]
+        keys = [_key(mailbox, uid) for uid in uids]
         marks = ",".join("?" * len(keys))
         try:
             rows = self._db.execute(f"SELECT * FROM description WHERE id IN ({marks})", keys).fetchall()
         except sqlite3.Error as error:
             self._failed(error)
             return {}
-        return {key & 0xFFFFFFFF: Description(*texts) for key, *texts, check in rows if _sum(key, texts) == check}
+        return {
+            key & 0xFFFFFFFF: Description(*texts) for key, *texts, check in rows if _sum(mailbox, key, texts) == check
+        }
 
-    def put(self, uidvalidity: int, texts: dict[int, Description]) -> None:
+    def put(self, mailbox: Mailbox, texts: dict[int, Description]) -> None:
         """Keep texts, if that can be done at once."""
         if self._db is None or not texts:
             return
         rows = []
         for uid, text in texts.items():
-            key, parts = _key(uidvalidity, uid), (text.envelope, text.body, text.bodystructure)
-            rows.append((key, *parts, _sum(key, parts)))
+            key, parts = _key(mailbox, uid), (text.envelope, text.body, text.bodystructure)
+            rows.append((key, *parts, _sum(mailbox, key, parts)))
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -100,11 +104,11 @@ class DescriptionCache:
         except sqlite3.Error as error:
             self._failed(error)
 
-    def forget(self, uidvalidity: int, uid: int) -> None:
+    def forget(self, mailbox: Mailbox, uid: int) -> None:
         """Drop the texts of a message whose file turned out to be another."""
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._db.execute("DELETE FROM description WHERE id = ?", (_key(uidvalidity, uid),))
+                self._db.execute("DELETE FROM description WHERE id = ?", (_key(mailbox, uid),))
 
     def close(self) -> None:
         if self._db is not None:
@@ -113,13 +117,12 @@ class DescriptionCache:
                 db.close()
 
 
-def _key(uidvalidity: int, uid: int) -> int:
-    key = uidvalidity << 32 | uid
-    return key - (1 << 64) if key >> 63 else key
+def _key(mailbox: Mailbox, uid: int) -> int:
+    return mailbox[0] << 32 | uid
 
 
-def _sum(key: int, texts: Sequence[object]) -> int:
-    check = key & 0xFFFFFFFF
+def _sum(mailbox: Mailbox, key: int, texts: Sequence[object]) -> int:
+    check = crc32(b"%d %d" % (mailbox[1], key))
     for text in texts:
         if not isinstance(text, bytes):
             return -1

@@ -213,7 +213,7 @@ class SharedMailbox:
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
-                self.account.cache.forget(self.row.uidvalidity, row.uid)
+                self.account.cache.forget(self.key, row.uid)
                 with contextlib.suppress(*REFUSALS):
                     self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
             elif content is None:
@@ -227,7 +227,7 @@ class SharedMailbox:
         """Finished texts, made where they are not kept."""
         wanted = iter(uids)
         while block := list(islice(wanted, AT_ONCE)):
-            kept = self.account.cache.get(self.row.uidvalidity, block)
+            kept = self.account.cache.get(self.key, block)
             made: dict[int, Description] = {}
             present = self._present(block) if kept else None
             for uid in block:
@@ -236,7 +236,7 @@ class SharedMailbox:
                     made[uid] = text
                 if text is not None:
                     yield uid, text
-            self.account.cache.put(self.row.uidvalidity, made)
+            self.account.cache.put(self.key, made)
             self.account.loop.breathe()
 
     def _present(self, uids: Sequence[int]) -> frozenset[int]:
