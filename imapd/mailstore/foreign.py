@@ -43,8 +43,8 @@ def stamp(folder: bytes) -> str:
     return " ".join(stamps) or ABSENT
 
 
-def at_first_sight(folder: bytes) -> Given | None:
-    """The UIDs that a folder without rows had elsewhere; None where nobody knows.
+def at_first_sight(folder: bytes) -> Given:
+    """The UIDs that a folder without rows had elsewhere.
 
     A message that was stored by us, and is on no list, says that we have served the folder since.
     """
@@ -52,7 +52,7 @@ def at_first_sight(folder: bytes) -> Given | None:
     files = _bases(folder)
     listed = _best(folder, files)
     if listed is None or any(_OUR_NAME.match(base) for base in files - listed.uids.keys()):
-        return None
+        return Given(0, 1, {}, seen)
     return Given(listed.uidvalidity, listed.uidnext, listed.uids, seen)
 
 

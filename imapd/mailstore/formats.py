@@ -114,8 +114,8 @@ class MailFormat(Protocol):
 
     # The tree
 
-    def given(self, bench: "Bench", directory: bytes) -> "Given | None":
-        """The UIDs that a mailbox without a row had before; None where it gets new ones."""
+    def given(self, bench: "Bench", directory: bytes) -> "Given":
+        """The UIDs that a mailbox without a row had before, if anybody knows."""
 
     def follow(self, bench: "Bench", box: "BoxRow") -> "BoxRow":
         """The mailbox, made to agree with what other servers say of its UIDs; with another id where it was numbered

@@ -68,7 +68,7 @@ class MaildirFormat:
 
     # The tree
 
-    def given(self, bench: Bench, directory: bytes) -> Given | None:
+    def given(self, bench: Bench, directory: bytes) -> Given:
         return foreign.at_first_sight(folder_path(bench.root, directory))
 
     def follow(self, bench: Bench, box: BoxRow) -> BoxRow:

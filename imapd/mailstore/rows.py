@@ -51,7 +51,7 @@ class BoxRow(NamedTuple):
 class Given(NamedTuple):
     """The UIDs that the messages of a mailbox had before it had rows: by the base names of their files (Maildir).
 
-    stamp: what to remember it by, see mailstore/foreign.
+    uidvalidity: 0 where nobody knows. stamp: what to remember it by, see mailstore/foreign.
     """
 
     uidvalidity: int

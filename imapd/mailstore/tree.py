@@ -30,7 +30,7 @@ from imapd.mailstore.errors import (
     StoreError,
     UnknownOutcome,
 )
-from imapd.mailstore.rows import ABSENT, TAKING, BoxRow, Given
+from imapd.mailstore.rows import TAKING, BoxRow, Given
 from imapd.model import names
 
 UIDVALIDITY_FILE: Final = b"imapd-uidvalidity"
@@ -80,15 +80,15 @@ def discover(bench: Bench) -> frozenset[bytes]:
                 bench.index.drop_box(row.id)
             for name, directory in new.items():
                 before = given[name]
-                stamp = TAKING + before.stamp if before else ABSENT
+                stamp = TAKING + before.stamp if before.uidvalidity else before.stamp
                 bench.index.add_box(name, directory, uidvalidities[name], uses.get(name, ""), stamp)
         bench.changed |= {bench.folder(row) for row in gone}
     return frozenset(unfit)
 
 
-def _uidvalidities(bench: Bench, given: dict[str, Given | None]) -> dict[str, int]:
+def _uidvalidities(bench: Bench, given: dict[str, Given]) -> dict[str, int]:
     """The UIDVALIDITY of each new mailbox: what it had before, or a new one."""
-    known = {name: before.uidvalidity for name, before in given.items() if before}
+    known = {name: before.uidvalidity for name, before in given.items() if before.uidvalidity}
     fresh = [name for name in given if name not in known]
     first = reserve_uidvalidity(bench, len(fresh), max(known.values(), default=0))
     return known | {name: uidvalidity for uidvalidity, name in enumerate(fresh, first)}
