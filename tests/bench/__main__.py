@@ -1,0 +1,112 @@
+"""imapd beside Dovecot: python -m tests.bench [--only NAME ...] [--messages N ...].
+
+Without more it is the short form of a few minutes; --full is the whole table. Results go to stdout, and with --write to
+results.json and RESULTS.md beside this file. `--list` names the workloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from tests.bench import arriving, reading, report, servers
+from tests.bench.compare import Figure, Place, Workload, measure
+from tests.bench.corpus import corpus
+from tests.bench.machine import room_to_watch
+
+WORKLOADS: tuple[Workload, ...] = (*arriving.WORKLOADS, *reading.WORKLOADS)
+
+# What has its place here and is not measured yet.
+LATER = (
+    "SEARCH, with and without an index of the text", "SORT and THREAD", "resynchronisation (CONDSTORE, QRESYNC)",
+    "an office: 200 people who read, move, search and write",
+)  # fmt: skip
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these workloads alone")
+    parser.add_argument("--messages", nargs="+", type=int, metavar="N", help="sizes of the large mailbox")
+    parser.add_argument("--sessions", type=int, metavar="N", help="how many are idle at a time")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each workload, instead of its own number")
+    parser.add_argument("--full", action="store_true", help="1,000, 10,000 and 100,000 messages, 5,000 idle sessions")
+    parser.add_argument("--seconds", type=float, help="no workload begins after so long (short: 240, full: 900)")
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp/imapd-bench"), help="where mail and servers lie")
+    parser.add_argument("--write", action="store_true", help="write results.json and RESULTS.md")
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--list", action="store_true", help="name the workloads")
+    chosen = parser.parse_args(words)
+    unknown = set(chosen.only or ()) - {one.name for one in WORKLOADS}
+    if unknown:
+        parser.error(f"there is no workload {', '.join(sorted(unknown))}; --list names them")
+    chosen.messages = chosen.messages or ([1000, 10_000, 100_000] if chosen.full else [1000])
+    chosen.sessions = chosen.sessions or (5000 if chosen.full else 500)
+    chosen.seconds = chosen.seconds or (900 if chosen.full else 240)
+    return chosen
+
+
+def main(words: list[str]) -> int:
+    chosen = arguments(words)
+    if chosen.list:
+        print("\n".join(f"{one.name:20} {'; '.join(figure.title for figure in one.measures)}" for one in WORKLOADS))
+        return 0
+    where = report.machine(chosen.folder.parent, f"Dovecot {servers.dovecot_version()}", shown(words))
+    with room_to_watch():
+        figures, left_out = everything(chosen)
+    data = {"where": where, "figures": [figure.as_data() for figure in figures], "left_out": left_out}
+    if chosen.write or chosen.json:
+        report.save(where, data["figures"], left_out, chosen.json or report.JSON)
+    if chosen.write:
+        report.TABLE.write_text(report.document(data))
+    print("\n" + report.document(data))
+    return 0
+
+
+def shown(words: list[str]) -> str:
+    return " ".join(["python -m tests.bench", *words])
+
+
+def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
+    """All figures, and what was left out for want of time."""
+    begun = time.monotonic()
+    latest = begun + chosen.seconds
+    workloads = [one for one in WORKLOADS if not chosen.only or one.name in chosen.only]
+    print(f"making the corpus: {max(chosen.messages):,} messages", flush=True)
+    mail = corpus(chosen.folder, max(chosen.messages), servers.owner())
+    run = chosen.folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    people = ["big", "cold", "writer", *arriving.names(), *arriving.idle_names(chosen.sessions)]
+    pair = servers.Pair(run, mail, people)
+    figures: list[Figure] = []
+    left_out: list[str] = []
+    try:
+        for count in sorted(chosen.messages):
+            place = Place(pair, mail, count, chosen.sessions)
+            for name in ("big", "cold"):
+                pair.renew(name, count)
+            for workload in workloads:
+                if not workload.sized and count != min(chosen.messages):
+                    continue
+                if time.monotonic() > latest:
+                    left_out.append(f"{workload.name}, {count:,} messages: the time was over")
+                    continue
+                passed = time.monotonic() - begun
+                print(
+                    f"[{passed:4.0f} s] {workload.name}{f', {count:,} messages' if workload.sized else ''}", flush=True
+                )
+                figures += measure(workload, place, chosen.rounds, latest, tell)
+    finally:
+        pair.stop()
+        shutil.rmtree(run, ignore_errors=True)
+    return figures, left_out + list(LATER if not chosen.only else ())
+
+
+def tell(words: str) -> None:
+    print(words, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

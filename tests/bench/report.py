@@ -1,0 +1,177 @@
+"""What a run came to: JSON for programs, a table for people, which says where imapd is behind as plainly as where it is ahead."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+JSON = HERE / "results.json"
+TABLE = HERE / "RESULTS.md"
+NAMES = {
+    "dovecot-default": "default",
+    "dovecot-login": "login reused",
+    "dovecot-imap": "imap reused",
+    "dovecot-hibernate": "hibernation",
+}
+
+
+def machine(folder: Path, dovecot: str, command: str) -> dict[str, str]:
+    """Where and of what this was run."""
+    cpus = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = int(re.findall(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)[0])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout
+    file_system = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True).stdout
+    return {
+        "date": f"{datetime.datetime.now(datetime.UTC):%d %b %Y, %H:%M} UTC",
+        "command": command,
+        "machine": f"{len(cpus)} × {cpus[0] if cpus else platform.processor()}, {memory / 2**20:.0f} GiB, "
+        f"{file_system.strip()}, Linux {platform.release()}",
+        "load": "load of the machine when it began: " + " ".join(f"{one:.1f}" for one in os.getloadavg()),
+        "imapd": f"commit {commit.strip() or 'unknown'}, Python {platform.python_version()} "
+        f"({platform.python_compiler()}), gevent {metadata.version('gevent')}",
+        "python": sys.executable,
+        "dovecot": dovecot,
+    }
+
+
+def save(where: dict[str, str], figures: Iterable[dict[str, Any]], left_out: list[str], path: Path) -> None:
+    data = {"where": where, "figures": list(figures), "left_out": left_out}
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def number(value: float | None) -> str:
+    """Three digits that matter."""
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def target(figure: dict[str, Any]) -> str:
+    aim = figure["target"]
+    if not aim:
+        return ""
+    return f"{aim['ratio']:g} ×" if aim["ratio"] else f"≤ {aim['most']:g} {figure['unit']}"
+
+
+def line(figure: dict[str, Any]) -> str:
+    """One line of the table."""
+    medians, best, unit = figure["medians"], figure["best"], figure["unit"]
+    ratio = figure["ratio"]
+    verdict = {True: "reached", False: "**not reached**", None: ""}[figure["reached"]]
+    cells = [
+        figure["title"],
+        f"{figure['messages']:,}" if figure["messages"] else "",
+        f"{number(medians['imapd'])} {unit}" if "imapd" in medians else "not served",
+        f"{number(medians[best])} {unit}" if best else "",
+        NAMES.get(best, "") if best else "",
+        number(ratio),
+        target(figure),
+        verdict,
+        spent(figure["cpu"], best),
+        weight(figure["pss"], best),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| what | messages | imapd | Dovecot | its configuration | ratio | target | | server CPU, ms | PSS, MB |\n"
+    "| --- | --: | --: | --: | --- | --: | --: | --- | --: | --: |"
+)
+
+
+def spent(cpu: dict[str, list[float]], best: str | None) -> str:
+    return " / ".join(number(middle(cpu[name]) * 1000) for name in ("imapd", best) if name and cpu.get(name))
+
+
+def weight(pss: dict[str, list[int]], best: str | None) -> str:
+    return " / ".join(f"{middle(pss[name]) / 1000:,.0f}" for name in ("imapd", best) if name and pss.get(name))
+
+
+def middle(values: list[float] | list[int]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def table(figures: list[dict[str, Any]]) -> str:
+    return "\n".join([HEAD, *(line(figure) for figure in figures)])
+
+
+def growth(figures: list[dict[str, Any]]) -> str:
+    """How the cost of the same workload grows with the mailbox: what a message takes, at each size."""
+    sized: dict[str, dict[int, dict[str, Any]]] = {}
+    for figure in figures:
+        if figure["messages"] and figure["unit"] in ("ms", "s") and "imapd" in figure["medians"]:
+            sized.setdefault(figure["title"], {})[figure["messages"]] = figure
+    counts = sorted({count for one in sized.values() for count in one})
+    if len(counts) < 2:
+        return ""
+    lines = [
+        "| what, µs a message | " + " | ".join(f"{count:,}" for count in counts) + " |",
+        "| --- |" + " --: |" * len(counts),
+    ]
+    for title, by_count in sized.items():
+        if len(by_count) > 1:
+            lines.append(f"| {title} | " + " | ".join(_each(by_count.get(count), count) for count in counts) + " |")
+    return "\n".join(lines)
+
+
+def _each(figure: dict[str, Any] | None, count: int) -> str:
+    if figure is None:
+        return ""
+    factor = 1000 if figure["unit"] == "ms" else 1_000_000
+    best = figure["best"]
+    values = [figure["medians"]["imapd"], *([figure["medians"][best]] if best else [])]
+    return " / ".join(number(value * factor / count) for value in values)
+
+
+def all_configurations(figures: list[dict[str, Any]]) -> str:
+    """What each configuration of Dovecot did, where more than one was tried."""
+    lines = [
+        "| what | messages | imapd | " + " | ".join(NAMES.values()) + " |",
+        "| --- | --: | --: |" + " --: |" * len(NAMES),
+    ]
+    for figure in figures:
+        if len(figure["medians"]) > 2:
+            values = " | ".join(number(figure["medians"].get(name)) for name in NAMES)
+            count = f"{figure['messages']:,}" if figure["messages"] else ""
+            ours = f"{number(figure['medians'].get('imapd'))} {figure['unit']}"
+            lines.append(f"| {figure['title']} | {count} | {ours} | {values} |")
+    return "\n".join(lines)
+
+
+PREFACE = """\
+# imapd beside Dovecot
+
+What `{command}` printed last. A ratio is how many times imapd is better than the best configuration of Dovecot at this
+workload: Dovecot's time divided by ours, or our rate divided by its, turn by turn in one run, and of these the median.
+Below 1 imapd is behind. CPU and memory (PSS of all processes) are imapd's / Dovecot's. How it is measured: the
+docstrings of `compare`, `servers` and `corpus` in this folder.
+"""
+
+
+def document(data: dict[str, Any]) -> str:
+    """RESULTS.md of a run."""
+    where, figures = data["where"], data["figures"]
+    parts = [PREFACE.format(command=where["command"])]
+    parts.append(
+        "\n".join(f"- {key}: {value}" for key, value in where.items() if key not in ("command", "python")) + "\n"
+    )
+    parts.append(table(figures) + "\n")
+    notes = sorted({f"- {figure['title']}: {figure['note']}" for figure in figures if figure["note"]})
+    if notes or data["left_out"]:
+        parts.append("## Not measured\n\n" + "\n".join([*notes, *(f"- {one}" for one in data["left_out"])]) + "\n")
+    if grown := growth(figures):
+        parts.append(f"## How cost grows\n\nimapd / Dovecot.\n\n{grown}\n")
+    parts.append(f"## All configurations of Dovecot\n\n{all_configurations(figures)}\n")
+    return "\n".join(parts)

@@ -1,0 +1,284 @@
+"""The servers that are measured, on copies of the same mail: imapd, and Dovecot in four configurations.
+
+All four Dovecots have the same mail root: how processes are reused has nothing to do with what lies on disk, and what one has
+indexed another finds. Their settings are Debian's but for limits, so that no client is turned away, and for what the
+configuration is about. Both servers wait for the disk before they acknowledge: imapd always, Dovecot by its default
+(mail_fsync = optimized).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from tests.bench import corpus as corpora
+from tests.bench import process
+from tests.bench.corpus import Corpus
+from tests.support.certificates import self_signed
+from tests.support.daemon import Daemon, free_ports
+from tests.support.dovecot import Dovecot, give, nobody
+
+IMAPD = "imapd"
+DEFAULT, LOGIN, IMAP, HIBERNATE = "dovecot-default", "dovecot-login", "dovecot-imap", "dovecot-hibernate"
+DOVECOTS = {
+    DEFAULT: "Debian's default: a login process for each connection, an imap process for each session",
+    LOGIN: "login processes reused (service_count = 0), an imap process for each session",
+    IMAP: "login processes reused, imap processes reused and with 50 clients each",
+    HIBERNATE: "login processes reused, sessions hibernate after 5 s of IDLE",
+}
+
+LIMITS = """\
+mail_max_userip_connections = 100000
+default_client_limit = 20000
+default_process_limit = 6000
+default_vsz_limit = 2G
+ssl = yes
+ssl_cert = <{folder}/cert.pem
+ssl_key = <{folder}/key.pem
+service imap-login {{
+  process_limit = 6000
+  inet_listener imaps {{
+    port = {tls_port}
+    ssl = yes
+  }}
+}}
+service imap {{
+  process_limit = 6000
+}}
+service anvil {{
+  client_limit = 19000
+}}
+service auth {{
+  client_limit = 19000
+}}
+service imap-urlauth-login {{
+  process_limit = 1
+}}
+"""
+
+REUSED_LOGIN = """\
+service imap-login {
+  service_count = 0
+  process_min_avail = 2
+  client_limit = 10000
+}
+"""
+
+REUSED_IMAP = """\
+service imap {
+  service_count = 0
+  client_limit = 50
+  process_min_avail = 2
+}
+"""
+
+HIBERNATING = """\
+imap_hibernate_timeout = 5s
+service imap-hibernate {
+  process_limit = 2
+  client_limit = 20000
+  unix_listener imap-hibernate {
+    mode = 0666
+  }
+}
+service imap {
+  unix_listener imap-master {
+    mode = 0666
+  }
+}
+"""
+
+CONFIGURATIONS = {
+    DEFAULT: "",
+    LOGIN: REUSED_LOGIN,
+    IMAP: REUSED_LOGIN + REUSED_IMAP,
+    HIBERNATE: REUSED_LOGIN + HIBERNATING,
+}
+
+
+def dovecot_version() -> str:
+    return subprocess.run(["/usr/sbin/dovecot", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Server:
+    """A server that can be started and stopped any number of times, and asked what it costs."""
+
+    name: str
+    port: int
+    tls_port: int
+    mail: Path
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def root(self) -> int | None:
+        """The process id of its first process; None while it is not running."""
+        raise NotImplementedError
+
+    def log(self) -> str:
+        raise NotImplementedError
+
+    def home(self, name: str) -> Path:
+        return self.mail / name
+
+    def cpu(self) -> float:
+        root = self.root()
+        return process.cpu(root) if root else 0.0
+
+    def pss(self) -> int:
+        root = self.root()
+        return process.pss(root) if root else 0
+
+    def processes(self) -> int:
+        root = self.root()
+        return len(process.family(root)) if root else 0
+
+    def wait_until_quiet(self, seconds: float = 20.0, still: float = 0.3) -> float:
+        """Wait until it takes no processor time any more, as after work in the background; how long that took."""
+        begun = time.monotonic()
+        before, since = self.cpu(), begun
+        while (now := time.monotonic()) - since < still and now - begun < seconds:
+            time.sleep(0.05)
+            spent = self.cpu()
+            if spent - before > 0.011:  # one tick of the clock is nothing
+                before, since = spent, time.monotonic()
+        return since - begun
+
+
+class Imapd(Server):
+    """imapd with as many workers as `workers = auto` makes on two processors."""
+
+    name = IMAPD
+
+    def __init__(self, folder: Path, people: dict[str, str], workers: int = 2) -> None:
+        self._daemon = Daemon(folder, people, workers=workers, service="max_sessions = 20000")
+        self.mail = folder / "mail"
+        self.mail.mkdir(exist_ok=True)
+        self.port, self.tls_port = self._daemon.port, self._daemon.tls_port
+
+    def start(self) -> None:
+        self._daemon.start()
+
+    def stop(self) -> None:
+        if self.root():
+            self._daemon.stop(seconds=60)
+
+    def root(self) -> int | None:
+        process = self._daemon.process
+        return process.pid if process and process.poll() is None else None
+
+    def workers(self) -> list[int]:
+        return self._daemon.workers()
+
+    def log(self) -> str:
+        return self._daemon.log()
+
+    def complaints(self) -> list[str]:
+        return self._daemon.tracebacks()
+
+
+class DovecotServer(Server):
+    """Dovecot in one of its configurations; `mail` is the root that all of them share."""
+
+    def __init__(self, folder: Path, name: str, mail: Path, location: str = "maildir:{mail}/%u") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        certificate, key = self_signed("localhost")
+        (folder / "cert.pem").write_bytes(certificate)
+        (folder / "key.pem").write_bytes(key)
+        self.name, self.mail = name, mail
+        (self.tls_port,) = free_ports(1)
+        extra = LIMITS.format(folder=folder, tls_port=self.tls_port) + CONFIGURATIONS[name]
+        self._dovecot = Dovecot(folder, mail_location=location.replace("{mail}", str(mail)), extra=extra)
+        self.port = self._dovecot.port
+
+    def start(self) -> None:
+        self._dovecot.start()
+
+    def stop(self) -> None:
+        self._dovecot.stop()
+
+    def root(self) -> int | None:
+        return self._dovecot.process.pid if self._dovecot.process else None
+
+    def log(self) -> str:
+        return self._dovecot.log()
+
+    def complaints(self) -> list[str]:
+        return self._dovecot.complaints()
+
+
+def owner() -> tuple[int, int] | None:
+    """Whom all mail files belong to: Dovecot serves none of root's."""
+    return (nobody().pw_uid, nobody().pw_gid) if os.geteuid() == 0 else None
+
+
+class Pair:
+    """imapd and the Dovecots, with the people whose mail they have. Dovecots start when they are first asked for."""
+
+    def __init__(self, folder: Path, corpus: Corpus, people: list[str]) -> None:
+        self.folder, self.corpus = folder, corpus
+        dovecots = folder / "dovecot-mail"
+        dovecots.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            give(dovecots)
+        self._servers: dict[str, Server] = {IMAPD: Imapd(folder / "imapd", dict.fromkeys(people, "secret"))}
+        for name in DOVECOTS:
+            self._servers[name] = DovecotServer(folder / name, name, dovecots)
+
+    def server(self, name: str) -> Server:
+        """A server, running."""
+        server = self._servers[name]
+        if not server.root():
+            server.start()
+        return server
+
+    def one(self, name: str) -> Server:
+        """A server, freshly started while no other is running: for memory, which others would share."""
+        self.stop()
+        return self.server(name)
+
+    def stop(self) -> None:
+        for server in self._servers.values():
+            server.stop()
+
+    def wait_until_quiet(self) -> None:
+        """Until none of them works in the background."""
+        for server in self._servers.values():
+            if server.root():
+                server.wait_until_quiet()
+
+    def homes(self, name: str) -> list[Path]:
+        """Where a person's mail lies, with imapd and with Dovecot."""
+        return [self._servers[IMAPD].home(name), self._servers[DEFAULT].home(name)]
+
+    def give_mail(self, name: str, count: int, *, own_files: bool = False) -> None:
+        """The first `count` messages into a person's INBOX of both, indexes and other mailboxes gone; links to the
+        corpus, or files of its own for what writes. A person who has just these keeps the files."""
+        for home in self.homes(name):
+            if home.exists() and not own_files and self._has(home, count):
+                continue
+            shutil.rmtree(home, ignore_errors=True)
+            corpora.make_maildir(self.corpus, count, home, own_files=own_files, owner=owner())
+
+    @staticmethod
+    def _has(home: Path, count: int) -> bool:
+        try:
+            return len(os.listdir(home / "cur")) == count and not os.listdir(home / "new")
+        except FileNotFoundError:
+            return False
+
+    def renew(self, name: str, count: int) -> None:
+        """The same, and nothing is left of what servers knew. Nobody may be logged in as him."""
+        self.give_mail(name, count)
+        for home in self.homes(name):
+            corpora.forget(home)
+
+    def forget(self, name: str, server: Server) -> None:
+        """Take away what a server keeps beside a person's messages. Nobody may be logged in as him."""
+        corpora.forget(server.home(name))

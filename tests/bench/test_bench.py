@@ -1,0 +1,112 @@
+"""The benchmark itself: the corpus is always the same, both servers come through, and what is wrong is not measured."""
+
+import email
+import hashlib
+
+import pytest
+
+from tests.bench import __main__ as program
+from tests.bench import arriving, checks, corpus, letters, reading, report, servers
+from tests.bench.client import Answer, WrongAnswer
+from tests.bench.compare import Figure, Measure, Place, Target, measure
+
+# Of the first 200 messages. Figures of different days can only be compared while it stays.
+DIGEST = "923eb78bebd15b1b29838c41162e37e04bb8a2f854b4b9ed58573b299a1828d8"
+
+
+def test_the_text_of_the_corpus_is_always_the_same():
+    digest = hashlib.sha256(b"".join(letters.message(number) for number in range(200))).hexdigest()
+    assert digest == DIGEST
+
+
+def test_a_corpus_is_gone_on_with_and_its_small_ones_are_the_beginning_of_large_ones(tmp_path):
+    small = corpus.corpus(tmp_path, 10)
+    names = [entry.name for entry in small.entries]
+    large = corpus.corpus(tmp_path, 1001)
+    assert [entry.name for entry in large.entries][:1000] == names
+    assert len(large.entries) == 2000
+    other = corpus.corpus(tmp_path / "other", 10)
+    assert [(entry, other.path(entry).read_bytes()) for entry in other.entries] == [
+        (entry, small.path(entry).read_bytes()) for entry in small.entries
+    ]
+
+
+def test_the_table_of_the_corpus_says_what_the_email_package_sees():
+    for number in range(200):
+        text = letters.message(number)
+        assert b"\nFrom " not in text and max(map(len, text.split(b"\n"))) < 998
+        message = email.message_from_bytes(text)
+        assert not any(part.defects for part in message.walk())
+        wanted = [(name, value) for name, value in message.items() if name.upper() in corpus.WEBMAIL]
+        octets = sum(len(f"{name}: {value}".replace("\n", "\r\n")) + 2 for name, value in wanted) + 2
+        assert corpus.webmail_octets(text) == octets
+
+
+def test_a_tiny_run_of_both_servers_makes_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(arriving, "SECONDS", 0.2)
+    words = ["--only", "select", "uidflags", "login", "--messages", "1000", "--rounds", "1", "--sessions", "1"]
+    chosen = program.arguments([*words, "--folder", str(tmp_path)])
+    figures, left_out = program.everything(chosen)
+    assert not left_out
+    for figure in figures:
+        assert set(figure.samples) == {"imapd", *(arriving.LOGINS if figure.workload == "login" else reading.BOTH)}
+        assert all(value > 0 for values in figure.samples.values() for value in values)
+        assert figure.ratio() and figure.cpu["imapd"][0] > 0
+    where = report.machine(tmp_path, servers.dovecot_version(), "a test")
+    text = report.document({"where": where, "figures": [figure.as_data() for figure in figures], "left_out": []})
+    for line in (
+        "| SELECT, warm | 1,000 |",
+        "| FETCH 1:* (UID FLAGS) | 1,000 |",
+        "| connect, LOGIN, LOGOUT: one client |",
+    ):
+        assert line in text
+
+
+def test_a_server_that_loses_a_message_is_not_measured(tmp_path):
+    mail = corpus.corpus(tmp_path, 1000, servers.owner())
+    pair = servers.Pair(tmp_path / "run", mail, ["big"])
+    pair.give_mail("big", 1000)
+    next(pair.homes("big")[0].glob("cur/*")).unlink()
+    workload = next(one for one in reading.WORKLOADS if one.name == "uidflags")
+    try:
+        with pytest.raises(WrongAnswer, match="SELECT of 1000 messages"):
+            measure(workload, Place(pair, mail, 1000), 1)
+    finally:
+        pair.stop()
+
+
+GOOD = b'* 1 FETCH (UID 4 BODY[] {18}\r\n* 2 FETCH (UID 9\r\n)\r\n* 2 FETCH (UID 7 BODY[] "")\r\nzq1 OK done\r\n'
+
+
+def test_literals_are_not_taken_for_responses():
+    outside, literals, octets = checks.fetched(Answer(memoryview(GOOD), 0.1), range(1, 3))
+    assert (literals, octets) == (1, 18)
+    checks.uids(outside, 2)
+
+
+@pytest.mark.parametrize(
+    "change", [(b"* 2 FETCH (UID 7", b"* 3 FETCH (UID 7"), (b"* 2 FETCH (UID 7", b"* 2 FETCH (UID 3")]
+)
+def test_wrong_answers_are_found(change):
+    with pytest.raises(WrongAnswer):
+        outside, _, _ = checks.fetched(Answer(memoryview(GOOD.replace(*change)), 0.1), range(1, 3))
+        checks.uids(outside, 2)
+
+
+def figure(unit, ours, theirs, **target):
+    samples = {"imapd": ours, "dovecot-login": theirs, "dovecot-default": [100.0 * value for value in theirs]}
+    return Figure("w", Measure("k", "what", unit, Target(**target)), 1000, samples)
+
+
+def test_ratios_are_made_turn_by_turn_against_the_best_configuration():
+    slower = figure("ms", [10, 30, 10], [20, 30, 40], ratio=2)
+    assert (slower.best(), slower.ratio(), slower.reached()) == ("dovecot-login", 2, True)
+    rate = figure("/s", [10, 30, 10], [20, 30, 40], ratio=0.01)
+    assert (rate.best(), rate.ratio(), rate.reached()) == ("dovecot-default", 0.005, False)
+    assert figure("ms", [9, 11, 9], [1, 1, 1], most=10).reached()
+
+
+def test_what_is_behind_is_shown_as_behind():
+    line = report.line(figure("ms", [10.0], [5.0], ratio=2).as_data())
+    assert "| 0.50 | 2 × | **not reached** |" in line and "login reused" in line
+    assert report.line(Figure("w", Measure("k", "what", "ms"), None).as_data()).startswith("| what |  | not served |")
