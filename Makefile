@@ -1,7 +1,8 @@
 # make run     a demonstration server with sample mail, on this machine only
 # make test    everything that a change must pass; installs what it needs
 # make check   linters and types
-# make bench    logins a second, and how long others wait while one works hard or a directory hangs
+# make bench    imapd beside Dovecot, a few minutes; make bench-full is the whole table (tests/bench/RESULTS.md)
+# make bench-directories  logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
 # make faults   killed processes, power cuts, refusing disks, other programs: an hour and more (as root)
@@ -16,7 +17,7 @@ FUZZ_SECONDS ?= 200
 KILLS ?= 5000
 CUTS ?= 3000
 
-.PHONY: run test quick check bench fuzz hostile faults docs clean
+.PHONY: run test quick check bench bench-full bench-directories fuzz hostile faults docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -35,6 +36,14 @@ check: $(STAMP)-check
 	$(BIN)/mypy
 
 bench: $(STAMP)-test
+	tests/install-debian-packages
+	$(BIN)/python -m tests.bench
+
+bench-full: $(STAMP)-test
+	tests/install-debian-packages
+	$(BIN)/python -m tests.bench --full --write
+
+bench-directories: $(STAMP)-test
 	$(BIN)/python -m tests.bench.fairness
 	$(BIN)/python -m tests.bench.outage
 	$(BIN)/python -m tests.bench.logins

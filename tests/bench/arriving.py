@@ -17,8 +17,8 @@ IDLE_MAIL = 3  # and of each who is idle
 SECONDS = 1.5  # how long a rate is taken
 
 
-def names(how_many: int = PEOPLE) -> list[str]:
-    return [f"p{number}" for number in range(how_many)]
+def names() -> list[str]:
+    return [f"p{number}" for number in range(PEOPLE)]
 
 
 def idle_names(how_many: int) -> list[str]:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.bench.servers import IMAPD, LOGIN, Pair, Server
+from tests.bench.client import Connection
+from tests.bench.servers import IMAPD, LOGIN, Pair, Server, wait_until_quiet
 
 if TYPE_CHECKING:
     from tests.bench.corpus import Corpus
@@ -96,6 +97,7 @@ class Run:
     pss: dict[str, int] = field(default_factory=dict)
     client: dict[str, float] = field(default_factory=dict)
     others: dict[str, float] = field(default_factory=dict)
+    _open: list[Connection] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -109,6 +111,15 @@ class Run:
         self.client[key] = time.process_time() - client
         self.cpu[key] = self.server.cpu() - before
         self.pss[key] = self.server.pss()
+
+    def opened(self, connection: Connection) -> Connection:
+        """A connection that ends with the run, whatever becomes of that."""
+        self._open.append(connection)
+        return connection
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.close()
 
     def share(self, key: str, times: int) -> None:
         """What `costs` counted was for so many times; keep what one of them cost."""
@@ -205,6 +216,8 @@ def measure(
                 for figure in figures.values():
                     figure.note = f"{name}: not served ({why})"
                 continue
+            finally:
+                run.close()
             _keep(figures, name, run)
             tell(f"    {name:18} {_said(figures, run)}   [{time.monotonic() - begun:.1f} s]")
     return list(figures.values())
@@ -214,7 +227,7 @@ def _server(workload: Workload, place: Place, name: str) -> Server:
     if workload.alone:
         return place.pair.one(name)
     server = place.pair.server(name)
-    place.pair.wait_until_quiet()
+    wait_until_quiet(place.pair.running())
     return server
 
 

@@ -19,7 +19,7 @@ Asked = Callable[[Run, str, Connection, bytes], Answer]
 
 def opened(run: Run, name: str, tls: bool = False) -> Connection:
     """Somebody who is logged in."""
-    connection = Connection(run.server.tls_port if tls else run.server.port, tls)
+    connection = run.opened(Connection(run.server.tls_port if tls else run.server.port, tls))
     connection.ask(b"LOGIN %s secret" % name.encode())
     return connection
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench import corpus as corpora
@@ -139,16 +140,21 @@ class Server:
         root = self.root()
         return len(process.family(root)) if root else 0
 
-    def wait_until_quiet(self, seconds: float = 20.0, still: float = 0.3) -> float:
+    def wait_until_quiet(self, seconds: float = 20.0, still: float = 0.2) -> float:
         """Wait until it takes no processor time any more, as after work in the background; how long that took."""
-        begun = time.monotonic()
-        before, since = self.cpu(), begun
-        while (now := time.monotonic()) - since < still and now - begun < seconds:
-            time.sleep(0.05)
-            spent = self.cpu()
-            if spent - before > 0.011:  # one tick of the clock is nothing
-                before, since = spent, time.monotonic()
-        return since - begun
+        return wait_until_quiet([self], seconds, still)
+
+
+def wait_until_quiet(servers: Sequence[Server], seconds: float = 20.0, still: float = 0.2) -> float:
+    """Wait until none of them has taken processor time for a while; how long it took until then."""
+    begun = since = time.monotonic()
+    before = sum(server.cpu() for server in servers)
+    while (now := time.monotonic()) - since < still and now - begun < seconds:
+        time.sleep(0.04)
+        spent = sum(server.cpu() for server in servers)
+        if spent - before > 0.005:  # clocks that look whether there is something to do
+            before, since = spent, time.monotonic()
+    return since - begun
 
 
 class Imapd(Server):
@@ -247,11 +253,8 @@ class Pair:
         for server in self._servers.values():
             server.stop()
 
-    def wait_until_quiet(self) -> None:
-        """Until none of them works in the background."""
-        for server in self._servers.values():
-            if server.root():
-                server.wait_until_quiet()
+    def running(self) -> list[Server]:
+        return [server for server in self._servers.values() if server.root()]
 
     def homes(self, name: str) -> list[Path]:
         """Where a person's mail lies, with imapd and with Dovecot."""

@@ -9,6 +9,7 @@ from tests.bench import __main__ as program
 from tests.bench import arriving, checks, corpus, letters, reading, report, servers
 from tests.bench.client import Answer, WrongAnswer
 from tests.bench.compare import Figure, Measure, Place, Target, measure
+from tests.support.dovecot import open_folder
 
 # Of the first 200 messages. Figures of different days can only be compared while it stays.
 DIGEST = "923eb78bebd15b1b29838c41162e37e04bb8a2f854b4b9ed58573b299a1828d8"
@@ -42,17 +43,25 @@ def test_the_table_of_the_corpus_says_what_the_email_package_sees():
         assert corpus.webmail_octets(text) == octets
 
 
-def test_a_tiny_run_of_both_servers_makes_a_table(tmp_path, monkeypatch):
+@pytest.fixture
+def folder():
+    """Where Dovecot's user may go; pytest closes its own folders to him."""
+    with open_folder() as folder:
+        yield folder
+
+
+def test_a_tiny_run_of_both_servers_makes_a_table(folder, monkeypatch):
     monkeypatch.setattr(arriving, "SECONDS", 0.2)
+    monkeypatch.setattr(arriving, "PEOPLE", 5)
     words = ["--only", "select", "uidflags", "login", "--messages", "1000", "--rounds", "1", "--sessions", "1"]
-    chosen = program.arguments([*words, "--folder", str(tmp_path)])
+    chosen = program.arguments([*words, "--folder", str(folder)])
     figures, left_out = program.everything(chosen)
     assert not left_out
     for figure in figures:
         assert set(figure.samples) == {"imapd", *(arriving.LOGINS if figure.workload == "login" else reading.BOTH)}
         assert all(value > 0 for values in figure.samples.values() for value in values)
         assert figure.ratio() and figure.cpu["imapd"][0] > 0
-    where = report.machine(tmp_path, servers.dovecot_version(), "a test")
+    where = report.machine(folder, servers.dovecot_version(), "a test")
     text = report.document({"where": where, "figures": [figure.as_data() for figure in figures], "left_out": []})
     for line in (
         "| SELECT, warm | 1,000 |",
@@ -62,9 +71,9 @@ def test_a_tiny_run_of_both_servers_makes_a_table(tmp_path, monkeypatch):
         assert line in text
 
 
-def test_a_server_that_loses_a_message_is_not_measured(tmp_path):
-    mail = corpus.corpus(tmp_path, 1000, servers.owner())
-    pair = servers.Pair(tmp_path / "run", mail, ["big"])
+def test_a_server_that_loses_a_message_is_not_measured(folder):
+    mail = corpus.corpus(folder, 1000, servers.owner())
+    pair = servers.Pair(folder / "run", mail, ["big"])
     pair.give_mail("big", 1000)
     next(pair.homes("big")[0].glob("cur/*")).unlink()
     workload = next(one for one in reading.WORKLOADS if one.name == "uidflags")
