@@ -173,7 +173,13 @@ def _man_attributes() -> str:
         "Which attributes of an entry hold what, where the preset does not fit: one or more names of attributes,\n"
         'the first that is present counts, or a template in quotes such as "{short_name}". The fields are:\n'
         + _roff(", ".join(FIELDS))
-        + ".\n"
+        + ".\n.PP\n"
+        + _roff(
+            "A quota is a number of octets, or 5G and the like, or 1000000S,1000C with a number of messages behind the "
+            "comma; 0 is no limit. In the attributes of Exchange (mDBOverQuotaLimit, mDBStorageQuota, "
+            "mDBOverHardQuotaLimit) and in cyrus-userquota a number is kilobytes. What cannot be read is logged, and "
+            "[quota] counts.\n"
+        )
     )
 
 

@@ -9,6 +9,8 @@ source with "{" in it is a template, and "dn" is the entry's own name. An admini
     login             what may be typed at login; more_login: first and last names, if the site takes them
     unique_login      login values that an LDIF file may give to one person only
     mail_file         where the mail is; own words of the entry, then the site's template
+    quota             octets that all mail may come to, and quota_messages how many messages; directory/values knows the
+                      units. Domino and FreeIPA have none in their directories
     forwarding        where all mail goes, for people without a mail file of their own
     status            attributes that close an account; directory/status knows how each is read
     auth_passwords    RFC 3112 values; passwords: those of RFC 2307. Asked for only where they are to be compared here
