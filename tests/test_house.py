@@ -33,7 +33,7 @@ HOMES = {
     "cryptography": "demo.py directory/certificate.py",
     "configobj": "config.py",
     "jwt": "directory/jwtissuer.py",
-    "sqlite3": "mailstore/database.py mailstore/descriptions.py directory/tries.py",
+    "sqlite3": "mailstore/database.py directory/tries.py",
     "argon2": "directory/passwords.py",
     "bcrypt": "directory/passwords.py",
     "crypt_r": "directory/passwords.py",

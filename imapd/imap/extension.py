@@ -35,7 +35,9 @@ from imapd.mime.parts import parse as parse_message
 from imapd.model.errors import BadSyntax
 
 if TYPE_CHECKING:
-    from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot
+    from array import array
+
+    from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot, Text
     from imapd.mime.parts import Part
     from imapd.model.criteria import Criterion
     from imapd.wire.responses import Streamed
@@ -86,11 +88,34 @@ class Record:
         return self.parsed
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some messages that FETCH answers for at once: their sequence numbers, their UIDs, their rows in the snapshot."""
+
+    session: Session
+    numbers: Sequence[int]
+    uids: array[int]
+    rows: Sequence[int]
+    snapshot: Snapshot
+
+
+Column = tuple[bytes, Sequence[object]]
+"""An item of many messages: a pattern with one "%d" or "%b", and what to put there for each message."""
+
+
 class FetchItem(Entry):
-    """An item of FETCH. Its name is the word before any "[" ("BODY", "BODY.PEEK", "BINARY.SIZE")."""
+    """An item of FETCH. Its name is the word before any "[" ("BODY", "BODY.PEEK", "BINARY.SIZE").
+
+    text: which finished text of the store the item is, if it is one.
+    """
 
     needs: ClassVar[Need] = Need.NOTHING
+    text: ClassVar[Text | None] = None
     sets_seen: bool = False
+
+    def column(self, piece: Piece) -> Column | None:
+        """The item of all messages of a piece; None where they have to be rendered one by one."""
+        return None
 
     def render(self, record: Record) -> bytes | Streamed | None:
         """The item's name and value as FETCH sends them; None where there is nothing to say."""

@@ -10,16 +10,10 @@ Rules:
    found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
    made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
    mailboxes of which an older copy of the index does not know all (mailstore/floors).
-<<<<<<< HEAD
 4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
    closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
-5. A full disk stops what needs room for good. What only needs it to go on, or makes room in the end (`vital`), is tried
-   again after the reserve and the cache of descriptions were given up for it.
-=======
-4. Handles are closed when the last session has closed the account.
 5. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
-   room in the end (`vital`), is tried again after the reserve and the cache of descriptions were given up for it.
->>>>>>> e299d20 (mailstore: know a used-up quota of the file system where SQLite meets it)
+   room in the end (`vital`), is tried again after the reserve and the rendered texts were given up for it.
 """
 
 import contextlib
@@ -28,10 +22,9 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imapd.mailstore import floors, maildir, reserve, tree
+from imapd.mailstore import floors, maildir, rendered, reserve, tree
 from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
-from imapd.mailstore.descriptions import DescriptionCache
 from imapd.mailstore.diskname import INBOX_DIRECTORY
 from imapd.mailstore.errors import (
     Corrupt,
@@ -56,7 +49,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 INDEX_FILE: Final = b"imapd-index.sqlite"
-CACHE_FILE: Final = b"imapd-cache.sqlite"
 RESERVE_FILE: Final = b"imapd-reserve"
 FLOORS_FILE: Final = b"imapd-floors"
 LOCK_FILE: Final = b"imapd.lock"
@@ -92,7 +84,6 @@ class AccountCore:
         self._floors = root + b"/" + FLOORS_FILE
         self._writer: Index | None = None
         self._reader: Index | None = None
-        self._cache: DescriptionCache | None = None
         self._identity: tuple[int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
@@ -177,12 +168,12 @@ class AccountCore:
         for key in closed[: max(0, len(closed) - most)]:
             del self.mailboxes[key]
 
-    def _handles_taken(self) -> list[Index | DescriptionCache]:
-        handles = [handle for handle in (self._cache, self._reader, self._writer) if handle is not None]
-        self._writer = self._reader = self._cache = None
+    def _handles_taken(self) -> list[Index]:
+        handles = [handle for handle in (self._reader, self._writer) if handle is not None]
+        self._writer = self._reader = None
         return handles
 
-    def _close(self, handles: Sequence[Index | DescriptionCache]) -> None:
+    def _close(self, handles: Sequence[Index]) -> None:
         """Close them under the lock where it is to be had, for the last close tidies the database."""
         if handles:
             try:
@@ -215,14 +206,6 @@ class AccountCore:
             except Retry:
                 self.loop.sleep(_BUSY_PAUSE)
         return read(self.reader)
-
-    @property
-    def cache(self) -> DescriptionCache:
-        """The kept texts of descriptions."""
-        self._awake.used(self)
-        if self._cache is None:
-            self._cache = DescriptionCache(self.root + b"/" + CACHE_FILE, self.settings.file_mode)
-        return self._cache
 
     def reading_much(self, read: Callable[[Index], Result]) -> Result:
         """Read in a disk thread, on a connection of its own. Damage is mended first (rule 3)."""
@@ -286,11 +269,7 @@ class AccountCore:
 
     def _make_room(self) -> bool:
         """Give up what we can do without; whether there was anything."""
-        cache, self._cache = self._cache, None
-        if cache is not None:
-            cache.close()
-        names = [RESERVE_FILE, *(CACHE_FILE + suffix for suffix in SUFFIXES)]
-        return reserve.give_back([self.root + b"/" + name for name in names])
+        return reserve.give_back([self.root + b"/" + RESERVE_FILE, *rendered.files(self.root)])
 
     def _mended(self, work: Callable[[Bench], Result], now: float) -> Result:
         try:
@@ -429,7 +408,7 @@ class AccountCore:
         maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
 
 
-def _close_all(handles: Sequence[Index | DescriptionCache]) -> None:
+def _close_all(handles: Sequence[Index]) -> None:
     for handle in handles:
         with contextlib.suppress(StoreError):
             handle.close()

@@ -1,6 +1,7 @@
 """One session's handle on an open mailbox. What it knows is shared (mailstore/shared)."""
 
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imapd.mailstore import quota, rowchanges, tree
@@ -8,7 +9,7 @@ from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
 from imapd.mailstore.shared import REFUSALS, SharedMailbox
-from imapd.mailstore.store import Description, Placed, Snapshot
+from imapd.mailstore.store import Description, Placed, Snapshot, Text
 from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Watching
 
@@ -51,6 +52,12 @@ class LocalMailbox:
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         return self._shared.descriptions(uids)
+
+    def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
+        return self._shared.texts(uids, texts)
+
+    def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
+        return self._shared.header_fields(uids, fields)
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         def change(bench: Bench, box: int) -> tuple[int, ...]:

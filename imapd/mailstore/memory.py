@@ -24,7 +24,8 @@ from imapd.mailstore.errors import (
     ReadOnly,
 )
 from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
-from imapd.mailstore.render import describe
+from imapd.mailstore.render import cut, cuts_of, describe, described
+from imapd.mailstore.runs import Identity
 from imapd.mailstore.store import (
     MOST_KEYWORDS,
     Description,
@@ -34,11 +35,14 @@ from imapd.mailstore.store import (
     Owner,
     Placed,
     Snapshot,
+    Text,
     mask_of,
 )
+from imapd.mime.header import select
 from imapd.model import names
 from imapd.model.flags import RECENT, FlagChange, Flags, is_system
 from imapd.model.loop import Loop
+from imapd.wire import writer
 
 CHUNK = 128 * 1024
 
@@ -374,6 +378,20 @@ class MemoryMailbox:
             row = box.rows.get(uid)
             if row is not None:
                 yield uid, describe(row.text, self._loop.breathe)
+
+    def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
+        found = [b""] * len(uids)
+        for place, uid in enumerate(uids):
+            row = self._living().rows.get(uid)
+            if row is not None:
+                message = Identity(uid, len(row.text), row.date)
+                found[place] = cut(described(message, describe(row.text, self._loop.breathe)), cuts_of(texts))
+        return found
+
+    def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
+        rows = [self._living().rows.get(uid) for uid in uids]
+        headers = [b"" if row is None else MemoryMessage(row.text).header() for row in rows]
+        return [header and writer.literal(select(header, fields)) for header in headers]
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         box = self._writable()

@@ -201,6 +201,11 @@ def _read_at(opened: Slice, size: int, offset: int, loop: Loop) -> bytes:
     size = min(size, opened.octets - offset)
     if size <= 0:
         return b""
+    return read_at(fd, size, start, loop)
+
+
+def read_at(fd: int, size: int, start: int, loop: Loop) -> bytes:
+    """Some octets of a file; what is not in memory is read in a disk thread. Raises OSError."""
     room = bytearray(size)
     try:
         got = os.preadv(fd, [room], start, os.RWF_NOWAIT)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from imapd.mailstore.store import Description
+from imapd.mailstore.runs import Cut, Identity, Run
+from imapd.mailstore.store import Description, Text
 from imapd.mime import describe as values
 from imapd.mime.address import Address
 from imapd.mime.describe import Envelope, Form
@@ -32,6 +33,39 @@ def describe(message: bytes, breathe: Callable[[], None] | None = None) -> Descr
 def envelope_of(header: bytes, breathe: Callable[[], None] | None = None) -> bytes:
     """The ENVELOPE of a message with that header."""
     return _envelope(values.envelope(header, breathe), breathe)
+
+
+# Runs: the texts of a message one behind the other, as mailstore/runs keeps them.
+
+
+def described(message: Identity, description: Description) -> Run:
+    """The run of a message that was described. Its texts are those of store.Text, in that order."""
+    texts = (
+        b"INTERNALDATE %b RFC822.SIZE %d" % (writer.date_time(message.date), message.size),
+        b"ENVELOPE " + description.envelope,
+        b"BODYSTRUCTURE " + description.bodystructure,
+        b"BODY " + description.body,
+    )
+    first = len(texts[0])
+    second = first + 1 + len(texts[1])
+    return Run(message, b" ".join(texts), (first, second, second + 1 + len(texts[2])))
+
+
+def cut(run: Run, cuts: Sequence[Cut]) -> bytes:
+    """Some texts of a run."""
+    edges = (-1, *run.marks, len(run.octets))
+    return b" ".join([run.octets[edges[first] + 1 : edges[behind]] for first, behind in cuts])
+
+
+def cuts_of(texts: Sequence[Text]) -> list[Cut]:
+    """The texts as cuts, those that stand side by side as one."""
+    cuts: list[Cut] = []
+    for text in texts:
+        if cuts and cuts[-1][1] == text:
+            cuts[-1] = cuts[-1][0], text + 1
+        else:
+            cuts.append((int(text), text + 1))
+    return cuts
 
 
 # Envelopes.

@@ -6,14 +6,13 @@ under the lock (MailFormat.take_in).
 """
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.core import AccountCore
-from imapd.mailstore.descriptions import AT_ONCE
 from imapd.mailstore.errors import (
     Denied,
     Expunged,
@@ -29,10 +28,12 @@ from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
-from imapd.mailstore.render import describe
+from imapd.mailstore.render import cuts_of, describe, described
+from imapd.mailstore.rendered import Make, Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
-from imapd.mailstore.store import Description, MailboxStatus, Snapshot
+from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
+from imapd.mailstore.store import Description, MailboxStatus, Snapshot, Text
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -55,6 +56,7 @@ class SharedMailbox:
         self._version = -1
         self._has_work = True
         self._snapshot: Snapshot | None = None
+        self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
         self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
 
     @property
@@ -213,7 +215,7 @@ class SharedMailbox:
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
-                self.account.cache.forget(self.key, row.uid)
+                self.account.loop.offload(self.rendered.forget, row.uid)
                 with contextlib.suppress(*REFUSALS):
                     self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
             elif content is None:
@@ -223,27 +225,57 @@ class SharedMailbox:
             opened.close()
             raise
 
-    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
-        """Finished texts, made where they are not kept."""
-        wanted = iter(uids)
-        while block := list(islice(wanted, AT_ONCE)):
-            kept = self.account.cache.get(self.key, block)
-            made: dict[int, Description] = {}
-            present = self._present(block) if kept else None
-            for uid in block:
-                text = kept.get(uid) if present is None or uid in present else None
-                if text is None and (text := self._describe(uid)) is not None:
-                    made[uid] = text
-                if text is not None:
-                    yield uid, text
-            self.account.cache.put(self.key, made)
-            self.account.loop.breathe()
+    # What FETCH sends of messages again and again
 
-    def _present(self, uids: Sequence[int]) -> frozenset[int]:
-        """Those of the UIDs that are not expunged: kept texts outlive their message."""
+    def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
+        """Finished items; see mailstore/store."""
+        return self._rendered(uids, b"", cuts_of(texts), self._described)
+
+    def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
+        """Chosen header fields; see mailstore/store."""
+        what = subject(fields)
+        if not self.rendered.keeps(what, len(uids)):
+            return [b""] * len(uids)
+
+        def chosen(message: Identity) -> Run | None:
+            return self._of_message(message, lambda opened: of_fields(message, opened.header(), fields))
+
+        return self._rendered(uids, what, [(0, MARKS + 1)], chosen)
+
+    def _rendered(self, uids: "array[int]", what: bytes, cuts: Sequence[Cut], make: Make) -> list[bytes]:
         self.refresh()
         snapshot = self._loaded()
-        return frozenset([uid for uid in uids if snapshot.row(uid) is not None])
+        rows = [snapshot.row(uid) for uid in uids]
+        there = [row for row in rows if row is not None]
+        messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))
+        texts = iter(self.rendered.texts(messages, what, cuts, make))
+        return [b"" if row is None else next(texts) for row in rows]
+
+    def _described(self, message: Identity) -> Run | None:
+        breathe = self.account.loop.breathe
+        return self._of_message(message, lambda opened: described(message, describe(opened.read(), breathe)))
+
+    def _of_message(self, message: Identity, make: Callable[[LocalMessage], Run]) -> Run | None:
+        """A run made of a message; None where it is gone, or was not what the index says."""
+        try:
+            opened = self.message(message.uid)
+        except Expunged:
+            return None
+        try:
+            return make(opened) if opened.size == message.size else None
+        finally:
+            opened.close()
+
+    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
+        """The texts one by one, made where they are not kept."""
+        for uid in uids:
+            only = array("I", [uid])
+            found = [self.texts(only, [text])[0] for text in (Text.ENVELOPE, Text.BODY, Text.BODYSTRUCTURE)]
+            texts = [text.partition(b" ")[2] for text in found]
+            if all(texts):
+                yield uid, Description(*texts)
+            elif (description := self._describe(uid)) is not None:
+                yield uid, description
 
     def _describe(self, uid: int) -> Description | None:
         try:

@@ -19,6 +19,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
 from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
@@ -158,6 +159,15 @@ class Description:
     bodystructure: bytes
 
 
+class Text(IntEnum):
+    """What a store keeps of a message as FETCH sends it, name and value: items, in the order of the macro FULL."""
+
+    DATE_AND_SIZE = 0  # INTERNALDATE and RFC822.SIZE
+    ENVELOPE = 1
+    BODYSTRUCTURE = 2
+    BODY = 3
+
+
 class Spool(Protocol):
     """A message on its way in, written in pieces to the store's own disk (a literal of APPEND)."""
 
@@ -221,6 +231,16 @@ class Mailbox(Protocol):
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         """The finished texts of messages, in the order of uids; kept for the next time. Expunged ones are left out."""
+
+    def texts(self, uids: array[int], texts: Sequence[Text]) -> list[bytes]:
+        """The finished items of some hundred messages, those of each one with blanks between; kept for the next time.
+
+        The UIDs ascend. b"" for a message that is gone, and for one that has too much to say to be kept: ask
+        `descriptions` for that.
+        """
+
+    def header_fields(self, uids: array[int], fields: frozenset[bytes]) -> list[bytes]:
+        """The fields of those names as they stand in the headers, and the empty line, each as a literal; as `texts`."""
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         """Change the flags; returns the UIDs that exist still. Raises ReadOnly, LimitExceeded (too many keywords)."""

@@ -92,6 +92,25 @@ class Numbered:
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self._slices)
 
+    def pieces(self, size: int) -> Iterator[tuple[Sequence[int], "array[int]"]]:
+        """The messages as columns of at most that length: sequence numbers and UIDs."""
+        numbers: list[int] = []
+        uids = array("I")
+        for start, stop in _with_breaths(self._slices, self._breathe):
+            while start < stop:
+                until = min(stop, start + size - len(numbers))
+                if not numbers and until - start == size:
+                    yield range(start + 1, until + 1), self._uids[start:until]
+                else:
+                    numbers += range(start + 1, until + 1)
+                    uids += self._uids[start:until]
+                    if len(numbers) == size:
+                        yield numbers, uids
+                        numbers, uids = [], array("I")
+                start = until
+        if numbers:
+            yield numbers, uids
+
     @property
     def uids(self) -> "array[int]":
         """The UIDs alone."""
@@ -198,6 +217,22 @@ class View:
         if self.snapshot is not self._told and self.snapshot.modseqs[row] > self._told.highestmodseq:
             self._own[uid] = flags  # newer than what sync told: if they change back, that is news
         return flags | {RECENT} if uid in self.recent else flags
+
+    def flags_of(self, uids: "array[int]", rows: Sequence[int]) -> list[Flags]:
+        """As `flags`, of many messages by their rows in the newest snapshot; the UIDs are those of the rows."""
+        snapshot = self.snapshot
+        masks = [snapshot.masks[row] for row in rows]
+        sets = {mask: snapshot.flags_of(row) for mask, row in zip(masks, rows, strict=True)}
+        flags = [sets[mask] for mask in masks]
+        if snapshot is not self._told:
+            for place, row in enumerate(rows):
+                if snapshot.modseqs[row] > self._told.highestmodseq:
+                    self._own[uids[place]] = flags[place]
+        if self.recent.highest >= uids[0]:
+            recent = {mask: flags | {RECENT} for mask, flags in sets.items()}
+            for start, stop in self.recent.slices(uids):
+                flags[start:stop] = [recent[mask] for mask in masks[start:stop]]
+        return flags
 
     # What the client learns by its own commands
 

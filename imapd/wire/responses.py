@@ -168,6 +168,16 @@ class Fetch(Response):
 
 
 @dataclass(frozen=True, slots=True)
+class Block(Response):
+    """Many responses that are spelled already: whole lines, with their ends."""
+
+    octets: bytes
+
+    def chunks(self, utf8: bool) -> Iterable[bytes]:
+        return (self.octets,)
+
+
+@dataclass(frozen=True, slots=True)
 class ListResponse(Response):
     """One mailbox name of LIST or LSUB; `extended` is finished, with its parentheses (RFC 5258 section 4)."""
 

@@ -316,13 +316,16 @@ def test_messages_are_closed_whatever_happens(monkeypatch) -> None:
     assert len(closed) == 2
 
 
-def test_responses_are_sent_one_by_one() -> None:
+def test_a_large_mailbox_is_answered_by_pieces() -> None:
     talk = with_mail(*[PLAIN] * 1200)
-    running = Fetch.parse(Scanner(Line((b" 1:* (UID ENVELOPE)",))), talk.session).run(talk.session)
-    breaths = talk.loop.breaths
-    assert b"".join(next(running).chunks(False)).startswith(b"* 1 FETCH (UID 1 ENVELOPE")
-    assert sum(1 for _ in running) == 1199
-    assert talk.loop.breaths - breaths >= 1200
+    for items, at_once in (("ENVELOPE", 512), ("BODY.PEEK[TEXT]", 1)):
+        running = Fetch.parse(Scanner(Line((b" 1:* (UID %b)" % items.encode(),))), talk.session).run(talk.session)
+        breaths = talk.loop.breaths
+        answers = [b"".join(response.chunks(False)) for response in running]
+        assert answers[0].startswith(b"* 1 FETCH (UID 1 ")
+        assert [answer.count(b" FETCH (UID") for answer in answers[:2]] == [at_once] * 2
+        assert sum(answer.count(b" FETCH (UID") for answer in answers) == 1200
+        assert talk.loop.breaths - breaths >= 1200
 
 
 def test_a_large_message_is_never_held_whole(monkeypatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore.core import CACHE_FILE, INDEX_FILE
+from imapd.mailstore.core import INDEX_FILE
 from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, Retry, StoreError
 from imapd.mailstore.index import Index
 from imapd.mailstore.rows import MessageRow, message_id, runs, signed, unsigned
@@ -150,31 +150,6 @@ def test_a_link_in_place_of_the_index_is_not_followed(home, tmp_path):
     worker = Worker(home)
     assert len(worker.look()) == 20
     assert other.read_bytes() == before and not (home / INDEX).is_symlink()
-
-
-def test_a_damaged_cache_of_descriptions_does_no_harm(home):
-    filled(home)
-    worker = Worker(home)
-    first = list(worker.open().descriptions(range(1, 25)))
-    assert [uid for uid, _ in first] == list(range(1, 21))
-    worker.store.close()
-    path = home / os.fsdecode(CACHE_FILE)
-    data = bytearray(path.read_bytes())
-    for damage in (b"nonsense", bytes(data[: len(data) // 2]), bytes(data[:4096]) + os.urandom(len(data) - 4096)):
-        path.write_bytes(damage)
-        worker = Worker(home)
-        assert list(worker.open().descriptions(range(1, 25))) == first
-        worker.store.close()
-
-
-def test_a_torn_description_is_made_anew(home):
-    filled(home)
-    worker = Worker(home)
-    first = list(worker.open().descriptions([1, 2]))
-    with sqlite3.connect(home / os.fsdecode(CACHE_FILE)) as db:
-        db.execute("UPDATE description SET envelope = x'00'")
-    db.close()
-    assert list(worker.open().descriptions([1, 2])) == first
 
 
 def test_expunged_messages_have_no_description(home):

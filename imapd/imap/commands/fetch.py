@@ -3,8 +3,9 @@
     fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / item / "(" item *(SP item) ")")
 
 1. The items are a table; each says what it needs, and only that is got: columns, descriptions, the open message.
-2. Messages are taken in pieces, and one response is sent as soon as it is made: 1:* of a large mailbox needs the memory
-   of one piece. The view does not move meanwhile, so the numbers hold.
+2. Messages are taken in pieces. A piece is answered in one block where that can be done (fetchbulk), else one response
+   is sent as soon as it is made: 1:* of a large mailbox needs the memory of one piece. The view does not move
+   meanwhile, so the numbers hold.
 3. Items that read a text set \\Seen, for a whole piece in one write, and the answer then has the new FLAGS. Not where
    the mailbox is open for reading only.
 4. A message that somebody expunged, which the client has not been told yet, has no answer. FETCH ends with
@@ -15,12 +16,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import MAILBOX_OPEN, Command, Done, Response, Running
+from imapd.imap.commands.fetchbulk import answer, plan
 from imapd.imap.commands.fetchitems import BASE_ITEMS, Flags, Held, Uid
 from imapd.imap.extension import Extension, FetchItem, Need, Record
 from imapd.mailstore.errors import Expunged, NoSpace, ReadOnly, Retry
@@ -80,8 +81,17 @@ class Fetch(Command):
 
     def run(self, session: Session) -> Running:
         missing = 0
-        for piece in _in_pieces(session.view.resolve(self.numbers, self.by_uid)):
-            missing += yield from self._answer_piece(session, piece)
+        steps = plan(self.items)
+        for numbers, uids in session.view.resolve(self.numbers, self.by_uid).pieces(PIECE):
+            session.loop.breathe()
+            block = None
+            if not any(item.sets_seen for item in self.items):
+                session.view.refresh()
+                block = answer(session, steps, numbers, uids)
+            if block is not None:
+                yield block
+            else:
+                missing += yield from self._answer_piece(session, list(zip(numbers, uids, strict=True)))
         if missing and not self.by_uid:
             raise Refused("Some of the messages do not exist any more.", code="EXPUNGEISSUED")
         return Done(code="EXPUNGEISSUED" if missing else None)
@@ -185,12 +195,6 @@ class _Descriptions:
         if self._next[0] != uid:
             raise Expunged
         return self._next[1]
-
-
-def _in_pieces(numbers: Iterable[Numbers]) -> Iterator[list[Numbers]]:
-    numbers = iter(numbers)
-    while piece := list(islice(numbers, PIECE)):
-        yield piece
 
 
 def _read_items(scan: Scanner, session: Session) -> tuple[FetchItem, ...]:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from imapd.imap.extension import FetchItem, Need, Record
+from imapd.imap.extension import Column, FetchItem, Need, Piece, Record
+from imapd.mailstore.store import Text
 from imapd.mime import header, parts
 from imapd.mime.pieces import slices
 from imapd.wire import writer
@@ -40,6 +41,9 @@ class Uid(FetchItem):
 
     name = "UID"
 
+    def column(self, piece: Piece) -> Column:
+        return b"UID %d", piece.uids
+
     def render(self, record: Record) -> bytes:
         return b"UID %d" % record.uid
 
@@ -48,6 +52,11 @@ class Flags(FetchItem):
     """FLAGS, with \\Recent for IMAP4rev1."""
 
     name = "FLAGS"
+
+    def column(self, piece: Piece) -> Column:
+        flags = piece.session.view.flags_of(piece.uids, piece.rows)
+        lists = {each: writer.flag_list(each) for each in set(flags)}
+        return b"FLAGS %b", [lists[each] for each in flags]
 
     def render(self, record: Record) -> bytes:
         return b"FLAGS " + writer.flag_list(record.session.view.flags(record.uid))
@@ -58,6 +67,10 @@ class InternalDate(FetchItem):
 
     name = "INTERNALDATE"
 
+    def column(self, piece: Piece) -> Column:
+        dates = piece.snapshot.dates
+        return b"INTERNALDATE %b", [writer.date_time(dates[row]) for row in piece.rows]
+
     def render(self, record: Record) -> bytes:
         return b"INTERNALDATE " + writer.date_time(record.snapshot.dates[record.row])
 
@@ -66,6 +79,10 @@ class Size(FetchItem):
     """RFC822.SIZE."""
 
     name = "RFC822.SIZE"
+
+    def column(self, piece: Piece) -> Column:
+        sizes = piece.snapshot.sizes
+        return b"RFC822.SIZE %d", [sizes[row] for row in piece.rows]
 
     def render(self, record: Record) -> bytes:
         return b"RFC822.SIZE %d" % record.snapshot.sizes[record.row]
@@ -76,6 +93,7 @@ class Envelope(FetchItem):
 
     name = "ENVELOPE"
     needs = Need.DESCRIPTION
+    text = Text.ENVELOPE
 
     def render(self, record: Record) -> bytes:
         assert record.description is not None
@@ -87,6 +105,7 @@ class BodyStructure(FetchItem):
 
     name = "BODYSTRUCTURE"
     needs = Need.DESCRIPTION
+    text = Text.BODYSTRUCTURE
 
     def render(self, record: Record) -> bytes:
         assert record.description is not None
@@ -98,6 +117,7 @@ class Body(FetchItem):
 
     name = "BODY"
     needs = Need.DESCRIPTION
+    text: ClassVar[Text | None] = Text.BODY
 
     @classmethod
     def parse(cls, scan: Scanner, session: Session) -> Body:
@@ -113,6 +133,7 @@ class Section(Body):
     """BODY[section]<partial>, and the items of RFC 1730 that are the same under other names."""
 
     needs = Need.MESSAGE
+    text = None
 
     label: bytes
     section: SectionSpec = SectionSpec()
@@ -142,6 +163,13 @@ class Section(Body):
             return from_memory(self.label, self._octets(record, text), self.partial)
         chunks = cut(record.message.chunks(), *place)
         return streamed(self.label, place[1], chunks, self.partial)
+
+    def column(self, piece: Piece) -> Column | None:
+        """Chosen header fields of the message itself are kept by the store, if they are not many."""
+        if self.partial is not None or self.section.parts or self.section.text != "HEADER.FIELDS":
+            return None
+        texts = piece.session.view.mailbox.header_fields(piece.uids, frozenset(self.section.fields))
+        return None if b"" in texts else (self.label.replace(b"%", b"%%") + b" %b", texts)
 
     def _is_top_header(self, text: str | None) -> bool:
         return text == "HEADER" and not self.section.parts

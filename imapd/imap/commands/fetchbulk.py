@@ -1,0 +1,82 @@
+"""FETCH of many messages at once: what can be said of a whole piece as columns is put together in one go.
+
+Nearly everything that clients ask of 1:* is of this kind: numbers and flags out of the snapshot, and texts that the
+store has ready. The octets are those that the items give one by one; where anything is not as usual (a message is
+gone, a text is too large to be kept) the piece is answered message by message, and fetch.py has the rules.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imapd.imap.commands.fetchitems import Envelope, InternalDate, Size
+from imapd.imap.extension import Column, FetchItem, Piece
+from imapd.mailstore.store import Text
+from imapd.wire.responses import Block
+
+if TYPE_CHECKING:
+    from array import array
+
+    from imapd.imap.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Items that the store has ready, in one run."""
+
+    wanted: tuple[Text, ...]
+
+    def column(self, piece: Piece) -> Column | None:
+        texts = piece.session.view.mailbox.texts(piece.uids, self.wanted)
+        return None if b"" in texts else (b"%b", texts)
+
+
+def plan(items: Sequence[FetchItem]) -> list[FetchItem | Texts]:
+    """The items, those of the store's texts that stand side by side as one."""
+    steps: list[FetchItem | Texts] = []
+    for item in items:
+        if item.text is None:
+            steps.append(item)
+            continue
+        wanted: tuple[Text, ...] = (item.text,)
+        if isinstance(item, Envelope) and [type(step) for step in steps[-2:]] == [InternalDate, Size]:
+            del steps[-2:]
+            wanted = (Text.DATE_AND_SIZE, *wanted)
+        if steps and isinstance(before := steps[-1], Texts):
+            wanted = before.wanted + wanted
+            del steps[-1]
+        steps.append(Texts(wanted))
+    return steps
+
+
+def answer(
+    session: Session, steps: Sequence[FetchItem | Texts], numbers: Sequence[int], uids: array[int]
+) -> Block | None:
+    """The responses for a piece, or None where its messages have to be answered one by one."""
+    snapshot = session.view.snapshot
+    rows = _rows(snapshot.uids, uids)
+    if rows is None:
+        return None
+    piece = Piece(session, numbers, uids, rows, snapshot)
+    patterns: list[bytes] = []
+    columns: list[Sequence[object]] = [numbers]
+    for step in steps:
+        column = step.column(piece)
+        if column is None:
+            return None
+        patterns.append(column[0])
+        columns.append(column[1])
+    pattern = b"* %%d FETCH (%b)\r\n" % b" ".join(patterns)
+    return Block(b"".join([pattern % values for values in zip(*columns, strict=True)]))
+
+
+def _rows(known: array[int], uids: array[int]) -> Sequence[int] | None:
+    """The rows of the UIDs among those of the snapshot; None where one is missing."""
+    first = bisect_left(known, uids[0])
+    if known[first : first + len(uids)] == uids:
+        return range(first, first + len(uids))
+    rows = [bisect_left(known, uid) for uid in uids]
+    return rows if all(row < len(known) and known[row] == uid for row, uid in zip(rows, uids, strict=True)) else None
