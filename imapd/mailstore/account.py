@@ -136,7 +136,10 @@ class LocalAccount:
             spooled = [self._finished(message) for message in messages]
             placed = self._core.locked(lambda bench: _append(bench, name, spooled, spools))
         except UnknownOutcome:
-            raise  # the index may know the files: they stay where they are
+            # The index may know the files: they stay where they are, also when the command's end abandons the spools.
+            for spool in spools:
+                spool.release()
+            raise
         except StoreError:
             for spool in spools:
                 spool.abandon()

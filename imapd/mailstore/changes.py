@@ -98,12 +98,14 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
             link = bench.scratch()
             made.append(_newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
             maildir.link_or_copy(path_of(bench, bench.box(box_id), row), link, bench.settings.file_mode)
-    except OSError:
+        return _place(bench, goal, names, made, [row.uid for row in rows])
+    except UnknownOutcome:
+        raise  # the index may know the links
+    except (OSError, StoreError):
         for row in made:
             with contextlib.suppress(OSError):
                 maildir.discard(bench.root + b"/" + row.file)
         raise
-    return _place(bench, goal, names, made, [row.uid for row in rows])
 
 
 def move(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from imapd.mailstore.errors import NoSuchMailbox, StoreError, UnknownOutcome
+from imapd.mailstore.store import Incoming
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import WIRE, Crash, Faults, Worker, deliver, files
 
@@ -140,8 +141,27 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
             DEEDS[deed](worker)
     monkeypatch.undo()
     assert state(worker) == before
+    assert files(tmp_path / "ann")["tmp"] == []
     again = Worker(tmp_path / "ann")
     assert state(again) == before
+
+
+def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_path, monkeypatch):
+    worker = prepare(tmp_path / "ann")
+    core = next(iter(worker.store._cores.values()))
+
+    def lost(rows):
+        raise UnknownOutcome(reason="the commit failed")
+
+    monkeypatch.setattr(core._writer, "insert", lost)
+    spool = worker.ann.spool()
+    spool.write(WIRE)
+    with pytest.raises(UnknownOutcome):
+        worker.ann.append("INBOX", [Incoming(spool)])
+    spool.abandon()  # as the end of each command does
+    (left,) = files(tmp_path / "ann")["tmp"]
+    opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert not [path for path in opened if path.endswith(left)]
 
 
 def test_an_fsync_that_failed_is_not_tried_again(tmp_path, monkeypatch):
