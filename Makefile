@@ -61,6 +61,7 @@ faults: $(STAMP)-test
 	@status=0; \
 	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) || status=1; \
+	$(BIN)/python -m tests.faults.failingcalls || status=1; \
 	exit $$status
 
 docs: $(STAMP)

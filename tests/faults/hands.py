@@ -169,11 +169,14 @@ class StoreHand:
     def append(self, name: str, mails: Sequence[Mail]) -> Placed:
         def deed():
             messages = []
-            for mail in mails:
-                spool = self.worker.ann.spool()
-                spool.write(text_of(mail.token))
-                messages.append(Incoming(spool, mail.flags))
-            return self.worker.ann.append(name, messages)
+            try:
+                for mail in mails:
+                    messages.append(Incoming(self.worker.ann.spool(), mail.flags))
+                    messages[-1].spool.write(text_of(mail.token))
+                return self.worker.ann.append(name, messages)
+            finally:
+                for message in messages:  # as the end of each command does
+                    message.spool.abandon()
 
         placed = self._try(deed)
         return Placed(placed.uidvalidity, placed.uids)
