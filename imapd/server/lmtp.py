@@ -212,6 +212,6 @@ class LmtpConnection:
             self._transport.write(data, time.monotonic() + SILENCE)
 
     def _log(self, event: str, **fields: object) -> None:
-        """One event of this connection."""
-        level = logging.WARNING if "status" in fields else logging.INFO
+        """One event of this connection. What is refused for now may want somebody to look."""
+        level = logging.WARNING if str(fields.get("status", "")).startswith("4") else logging.INFO
         write_event(logger, level, event, **{**self._identity, **fields})

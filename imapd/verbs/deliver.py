@@ -69,8 +69,8 @@ def _deliver(options: argparse.Namespace) -> int:
     house = _house(settings)
     draft = house.post.draft()
     try:
+        sender = _read(draft, options.sender)  # first: an agent that cannot write on may not look why
         recipient = house.post.recipient(options.user)
-        sender = _read(draft, options.sender)
         above = heading(sender, options.recipient or options.user)
         house.post.deliver(recipient, draft, above, options.mailbox, options.create or None)
     finally:

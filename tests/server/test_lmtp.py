@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from imapd.server.worker import DELIVERING
 from tests.support.daemon import Daemon, free_ports, insecure_context
 
 ROOT = Path(__file__).parents[2]
@@ -250,6 +251,19 @@ def on_a_full_disk(folder):
             assert anna.ok("SEARCH ALL") == [b"* SEARCH 1 2"]
     finally:
         assert site.stop() == 0
+
+
+def test_more_clients_than_are_served_are_told_to_come_again(tmp_path):
+    site = Site(tmp_path, workers=1).start()
+    with ExitStack() as sockets:
+        for number in range(DELIVERING + 1):
+            sock = sockets.enter_context(socket.socket(socket.AF_UNIX))
+            sock.settimeout(20)
+            sock.connect(str(tmp_path / "lmtp.sock"))
+            assert sock.recv(100).startswith(b"220 " if number < DELIVERING else b"421 4.3.2 ")
+        with site.login() as anna:  # sessions are counted apart
+            anna.ok("NOOP")
+    assert site.stop() == 0
 
 
 def test_networks_that_no_mail_is_taken_from(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.verbs.conftest import Site
 
 ROOT = Path(__file__).parents[2]
 TEXT = b"From: a@b\nSubject: x\n\nline\n"
@@ -89,6 +90,16 @@ def test_what_cannot_be(site, arguments, code, said):
     assert exit_code == code and line.startswith(said), line
 
 
+def test_people_whose_mail_is_elsewhere_or_whose_account_is_closed(site):
+    with open(site.folder / "people.ldif", "a") as file:
+        for name, line in (("carl", "mailHost: other.example.net"), ("dora", "shadowExpire: 1")):
+            file.write(f"\ndn: uid={name},dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\n{line}\n")
+    assert deliver(site, "carl") == (67, "5.1.6 imapd deliver: The mail of that person is on another server\n")
+    assert deliver(site, "dora") == (0, "")
+    settings(site, "[delivery]\nclosed_accounts = bounce\n")
+    assert deliver(site, "dora") == (67, "5.2.1 imapd deliver: The account is closed\n")
+
+
 def test_messages_that_are_none_or_too_large(site):
     assert deliver(site, "anna", text=b"") == (65, "5.6.0 imapd deliver: The message is empty\n")
     settings(site, "[delivery]\nmessage_limit = 1k\n")
@@ -120,6 +131,26 @@ def test_a_directory_that_does_not_answer(site):
     path.write_text(path.read_text().replace("type = ldif\n  file = people.ldif\n", ldap))
     code, line = deliver(site, "anna")
     assert code == 75 and line.startswith("4.3.0 imapd deliver: The directory of people does not answer: "), line
+
+
+def from_ldap(ldap_site, name):
+    """Exit code, and the line, of a delivery at a site with LDAP servers."""
+    command = [sys.executable, "-m", "imapd", "deliver", name, "-c", str(ldap_site.folder / "imapd.ini")]
+    done = subprocess.run(command, input=TEXT, capture_output=True, timeout=60)
+    return done.returncode, done.stderr.decode()
+
+
+def test_people_in_ldap(tmp_path, acme, clients):
+    """Whoever is found by an address gets mail, also who may not log in."""
+    ldap_site = Site(tmp_path, acme, clients)
+    for name in ("ada", "ada@acme.example", "leaver+x@acme.example"):
+        assert from_ldap(ldap_site, name) == (0, ""), name
+    assert from_ldap(ldap_site, "nobody@acme.example")[0] == 67
+    code, line = from_ldap(ldap_site, "Twin")
+    assert code == 75 and line.startswith("4.1.4 imapd deliver: ")
+    # The other server is down, and might know him.
+    code, line = from_ldap(ldap_site, "ada@partner.example")
+    assert code == 75 and line.startswith("4.3.0 imapd deliver: ")
 
 
 def test_mail_files_that_cannot_be_opened(site):
