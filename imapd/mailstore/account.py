@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from imapd.mailstore import maildir, quota, subscriptions, tree
+from imapd.mailstore import maildir, quota, quotafile, subscriptions, tree
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Gone, StoreError, UnknownOutcome
@@ -162,7 +162,7 @@ class LocalAccount:
         return QuotaState(used.octets, used.messages, self.limits())
 
     def set_quota(self, limits: Limits | None) -> None:
-        self._core.locked(lambda bench: quota.set_limits(bench, limits))
+        self._core.locked(lambda bench: quotafile.set_limits(bench, limits))
 
     def catch_up(self) -> None:
         for row in self._rows():

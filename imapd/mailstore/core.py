@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imapd.mailstore import floors, maildir, rendered, reserve, tree
+from imapd.mailstore import floors, maildir, quotafile, rendered, reserve, tree
 from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.diskname import INBOX_DIRECTORY
@@ -355,6 +355,7 @@ class AccountCore:
     def _begin(self, bench: Bench) -> None:
         """What an index needs before its first use."""
         self._make_account()
+        quotafile.bring_back(bench)
         if ignorant := floors.below(self._floors, bench.index.boxes()):
             tree.renumber(bench, ignorant)
         self.unfit = tree.discover(bench)

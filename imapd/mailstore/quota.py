@@ -103,9 +103,3 @@ def is_used_up(directory: bytes) -> bool:
     except OSError as error:
         return error.errno == errno.EDQUOT
     return False
-
-
-def set_limits(bench: Bench, limits: Limits | None) -> None:
-    """Set what stands above the owner's limits (rule 4); None: nothing does."""
-    with bench.index.transaction():
-        bench.index.set_limits(limits)

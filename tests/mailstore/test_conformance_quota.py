@@ -221,3 +221,46 @@ def test_limits_outlive_the_process_and_other_names_in_the_index(tmp_path):
     assert worker.ann.limits() == Limits(5, None)
     worker.ann.create("Plans")
     assert worker.ann.status("INBOX").uidvalidity < worker.ann.status("Plans").uidvalidity
+
+
+def again(home, prepare) -> Limits:
+    """The limits that hold when the index was put away and something else was done."""
+    for path in home.glob("imapd-index.sqlite*"):
+        path.unlink()
+    prepare()
+    worker = Worker(home)
+    limits = worker.ann.limits()
+    assert limits == Worker(home).ann.limits()
+    worker.store.close()
+    return limits
+
+
+def test_limits_outlive_the_index(tmp_path):
+    home = tmp_path / "ann"
+    worker = Worker(home)
+    for limits in (Limits(5, None), Limits(0, 0), NO_LIMITS, Limits((1 << 63) - 1, 7)):
+        worker.ann.set_quota(limits)
+        worker.store.close()
+        assert again(home, lambda: None) == limits
+        worker = Worker(home)
+    file = home / "imapd-quota"
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-1], whole.replace(b"7", b"8"), b"1 2 00000000\n", b"x" * 10_000):
+        assert again(home, lambda text=damaged: file.write_bytes(text)) == NO_LIMITS
+    assert again(home, lambda: file.write_bytes(whole)) == limits
+    worker.store.close()
+    worker = Worker(home)
+    worker.ann.set_quota(None)
+    assert not file.exists()
+    worker.ann.set_quota(None)
+    assert worker.ann.limits() == NO_LIMITS
+
+
+def test_an_older_file_says_nothing_to_an_index_that_knows(tmp_path):
+    worker = Worker(tmp_path / "ann")
+    worker.ann.set_quota(Limits(5))
+    older = (tmp_path / "ann" / "imapd-quota").read_bytes()
+    worker.ann.set_quota(Limits(6))
+    worker.store.close()
+    (tmp_path / "ann" / "imapd-quota").write_bytes(older)
+    assert Worker(tmp_path / "ann").ann.limits() == Limits(6)
