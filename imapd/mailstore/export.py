@@ -17,7 +17,7 @@ from imapd.mailstore import foreign, maildir
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.rows import BoxRow
-from imapd.mailstore.uidlists import DOVECOT, UidList, write_dovecot
+from imapd.mailstore.uidlists import COURIER, DOVECOT, UidList, write_courier, write_dovecot
 
 _LOCK: Final = b".lock"
 _LOCK_STALE: Final = 120  # seconds; Dovecot's own figure for a dotlock that nobody touches
@@ -39,6 +39,8 @@ def write_uids(bench: Bench, box: BoxRow) -> int:
         fields = {name: told for name, told in before.fields.items() if name in uids} if before else {}
         listed = UidList(box.uidvalidity, box.uidnext, uids, header, fields)
         maildir.write_whole(path, write_dovecot(listed), bench.scratch(), bench.settings.file_mode)
+    if os.path.lexists(folder + b"/" + COURIER):
+        maildir.write_whole(folder + b"/" + COURIER, write_courier(listed), bench.scratch(), bench.settings.file_mode)
     with bench.index.settling():
         bench.index.update_box(box.id, uidlist_stamp=foreign.stamp(folder))
     if not box.directory:

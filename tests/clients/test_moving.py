@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from tests.clients.conftest import deliver, message
+from tests.support.courier import Courier
 from tests.support.daemon import Daemon
 from tests.support.dovecot import Dovecot, give, open_folder
 
@@ -142,18 +143,17 @@ def seen_by(server):
     """What a client sees: mailboxes and subscriptions, their UIDs, and of each message UID, flags, date, size, text."""
     with server.login("anna") as client:
         (namespace,) = client.ok("NAMESPACE")
-        separator = namespace.split(b'"')[3]
+        _, prefix, _, separator, _ = namespace.split(b'"', 4)
+        ours = lambda name: name.removeprefix(prefix).replace(separator, b"/")  # noqa: E731
         names = {listed_name(line) for line in client.ok('LIST "" *') if b"oselect" not in line}
         subscribed = {listed_name(line) for line in client.ok('LSUB "" *') if b"oselect" not in line}
         seen = {}
         for name in names:
-            selected = client.ok(b'EXAMINE "%b"' % name)
-            told = [word for word in (b"UIDVALIDITY", b"UIDNEXT") for line in selected if word in line]
-            numbers = [line.split(word)[1].split(b"]")[0] for word in told for line in selected if word in line]
-            items = "UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]"
-            fetched = client.ok(f"FETCH 1:* ({items})") if b"* 0 EXISTS" not in selected else []
-            seen[name.replace(separator, b"/")] = numbers, [parsed(response) for response in fetched]
-    return {name.replace(separator, b"/") for name in subscribed}, seen
+            (status,) = client.ok(b'STATUS "%b" (UIDVALIDITY UIDNEXT)' % name)
+            there = b"* 0 EXISTS" not in client.ok(b'EXAMINE "%b"' % name)
+            fetched = client.ok("FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])") if there else []
+            seen[ours(name)] = dict(re.findall(rb"(UID[A-Z]+) (\d+)", status)), [parsed(one) for one in fetched]
+    return {ours(name) for name in subscribed}, seen
 
 
 def same(found, expected):
@@ -219,7 +219,7 @@ def test_from_dovecot_and_back(house):
             client.append("INBOX", message(24))
             client.ok("CREATE Last")
         again = seen_by(house.dovecot)
-        uidvalidities = [numbers[0] for numbers, _ in again[1].values()]
+        uidvalidities = [numbers[b"UIDVALIDITY"] for numbers, _ in again[1].values()]
         assert len(set(uidvalidities)) == len(uidvalidities)
     assert not house.dovecot.complaints()
 
@@ -228,3 +228,46 @@ def test_from_dovecot_and_back(house):
         house.mbsync()
         house.nothing_to_do()
         assert not house.imapd.tracebacks()
+
+
+def test_from_courier_and_back(house):
+    courier = Courier(house.maildir, house.imapd.port)
+    with house.served_by(courier):
+        with courier.login() as client:
+            for name in ("INBOX.Sent", "INBOX.Work.2024", '"INBOX.Entw&APw-rfe"', "INBOX.Empty"):
+                client.ok(f"CREATE {name}")
+            for name in ("INBOX", "INBOX.Work.2024", '"INBOX.Entw&APw-rfe"'):
+                client.ok(f"SUBSCRIBE {name}")
+            for number in range(1, 5):
+                client.append("INBOX", message(number))
+            client.append("INBOX", message(5), r"\Seen \Flagged $Forwarded work")
+            client.append("INBOX.Work.2024", message(6), r"\Draft work")
+            client.append('"INBOX.Entw&APw-rfe"', message(7), r"\Answered")
+            client.ok("SELECT INBOX")
+            client.ok(r"STORE 1,3 +FLAGS (\Deleted)")
+            client.ok("UID EXPUNGE 1")
+            client.ok(r"STORE 1 +FLAGS (later)")
+        house.put("", 8)
+        deliver(house.near / "Sent", message(9).replace(b"\r\n", b"\n"))
+        house.mbsync()
+        house.nothing_to_do()
+        before = seen_by(courier)
+
+    with house.served_by(house.imapd):
+        same(seen_by(house.imapd), before)
+        house.nothing_to_do()
+        with house.imapd.login("anna") as client:
+            client.append("INBOX", message(20), r"\Flagged")
+            client.ok("SELECT INBOX")
+            client.ok(r"STORE 1 +FLAGS.SILENT (\Seen \Deleted)")
+            client.ok(r"STORE 2 -FLAGS.SILENT (\Deleted)")
+            client.ok("EXPUNGE")
+        house.put(".Sent", 21)
+        house.mbsync()
+        changed = seen_by(house.imapd)
+    house.export()
+
+    with house.served_by(courier):
+        found = seen_by(courier)
+        same(found, changed)
+        house.nothing_to_do()

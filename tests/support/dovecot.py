@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.daemon import Client, free_ports
 
@@ -73,6 +74,12 @@ service stats {{
 def nobody() -> pwd.struct_passwd:
     """Whom mail belongs to in these tests: nobody where root runs them, and otherwise who runs them."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+def as_nobody() -> dict[str, Any]:
+    """What subprocess needs for that."""
+    owner = nobody()
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def give(path: Path) -> None:
@@ -148,13 +155,12 @@ class Dovecot:
         return path
 
     def start(self) -> Dovecot:
-        become = {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [self._binary, "-F", "-c", str(self._configure())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
-                **(become if os.geteuid() == 0 else {}),
-            )  # type: ignore[call-overload]  # fmt: skip
+                **as_nobody(),
+            )  # fmt: skip
         deadline = time.monotonic() + 20
         while not self._answers():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log()
