@@ -10,18 +10,12 @@ believes to be closed, or serve nobody; without, it is a remark.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from imapd.declare import Later, inner, required, setting
 from imapd.deliverysettings import Delivery, Lmtp
 from imapd.kinds import CAPITALS, HOUR, MINUTE, PATH, PORT, SIZE, TEXT, WORDS, WORKERS, YES_NO, choice, duration, whole
 from imapd.peoplesettings import Access, Authentication, Directory, Lockout, OAuth
-
-
-def _is(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: value in values
 
 
 @dataclass(frozen=True)
@@ -175,8 +169,22 @@ class Mail:
     format: str = setting(
         choice("auto", "maildir", "mbox"),
         "auto",
-        "The format of mail files; auto looks.",
-        later=Later("mbox files", refuse=bool, applies=_is("mbox")),
+        "The format of mail files. auto looks: a file is an mbox, a folder with cur in it a Maildir, a folder with "
+        "mbox files in it a tree of mboxes; who has nothing gets a Maildir. With mbox he gets a tree of mboxes, and "
+        "Maildirs are refused, as are mboxes with maildir.",
+    )
+    mbox_locks: tuple[str, ...] = setting(
+        choice("fcntl", "dotlock", "dotlock_try", "flock", many=True),
+        ("fcntl", "dotlock"),
+        "How mboxes are locked against delivery agents and mail readers: by all that these programs use. dotlock_try "
+        "is a dotlock that is done without where imapd may not write into the folder.",
+        example="fcntl, dotlock",
+    )
+    mbox_folders: str = setting(
+        TEXT,
+        "{mail_file}.folders",
+        "Where, below root, the other mailboxes and the index lie of people whose mail file is an mbox.",
+        example='"{mail_file}.folders"',
     )
     create: bool = setting(
         YES_NO,

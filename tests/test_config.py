@@ -118,10 +118,8 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path):
         ),
         (
             "root = mail",
-            "root = mail\nformat = mbox",
-            [
-                "imapd.ini:12: format: this version does not have mbox files yet, and it would not be right to start without; take the line out to go on"
-            ],
+            "root = mail\nformat = mh",
+            ["imapd.ini:12: format: 'mh' is not one of: auto, maildir, mbox"],
         ),
         (
             "[listeners]",

@@ -31,11 +31,17 @@ if TYPE_CHECKING:
 
 
 class Slice(NamedTuple):
-    """A message in an open file: where it begins, and how many octets it has there. Who has it closes it."""
+    """A message of so many octets in an open file. Who has it closes it.
+
+    It begins with `head`, and goes on in the file at `start`. hidden: how many octets more it has in the file, which
+    are no part of it.
+    """
 
     fd: int
     start: int
     octets: int
+    head: bytes = b""
+    hidden: int = 0
 
     def close(self) -> None:
         os.close(self.fd)

@@ -207,6 +207,15 @@ class Index(MailboxTable):
         rows = self._all("SELECT place, file, id FROM message WHERE id BETWEEN ? AND ?", span(box))
         return {(place, file): key for place, file, key in rows}
 
+    def uids(self, box: int) -> set[int]:
+        """The UIDs of all messages of a mailbox."""
+        return {uid for (uid,) in self._all("SELECT id & 4294967295 FROM message WHERE id BETWEEN ? AND ?", span(box))}
+
+    def last_in_file(self, box: int) -> MessageRow | None:
+        """The message of an mbox that stands last in it."""
+        rows = self._messages("WHERE id BETWEEN ? AND ? ORDER BY place DESC LIMIT 1", span(box))
+        return rows[0] if rows else None
+
     def rows_not_in_cur(self, box: int) -> list[MessageRow]:
         return self._messages(f"{_NOT_IN_CUR} AND id BETWEEN ? AND ? ORDER BY id", span(box))
 
@@ -253,6 +262,15 @@ class Index(MailboxTable):
         """Wait no longer for files that were not found; the next listing tells where they are."""
         self._each("UPDATE message SET pending = 0 WHERE id = ?", [(key,) for key in keys])
 
+    def renew(self, before: Sequence[MessageRow], after: Sequence[MessageRow]) -> None:
+        """Put the same messages in other words: `after` are the rows to be, in the order of `before`."""
+        self._each("UPDATE message SET place = ?, file = ?, base = ?, mask = ?, modseq = ?, size = ?, octets = ?, "
+                   "pending = ?, sum = ? WHERE id = ?",
+                   [(row.place, row.file, row.base, signed(row.mask), row.modseq, row.size, row.octets, row.pending,
+                     message_sum(row), row.id) for row in after])  # fmt: skip
+        self._count([(new.id >> 32, 0, new.size - old.size)
+                     for old, new in zip(before, after, strict=True) if new.size != old.size])  # fmt: skip
+
     def resize(self, row: MessageRow, size: int, octets: int, modseq: int) -> None:
         """Say how large a message truly is."""
         new = row._replace(size=size, octets=octets, modseq=modseq)
@@ -276,6 +294,16 @@ class Index(MailboxTable):
 
     def pending(self) -> list[MessageRow]:
         return self._messages("WHERE pending ORDER BY id")
+
+    def pending_in(self, box: int) -> list[MessageRow]:
+        """The messages of a mailbox whose flags the files do not have yet."""
+        return self._messages("INDEXED BY message_pending WHERE pending AND id BETWEEN ? AND ? ORDER BY id", span(box))
+
+    def is_settled_in(self, box: int) -> bool:
+        """Whether the files of a mailbox have all flags, and no message that was expunged."""
+        return not self._value(
+            "SELECT EXISTS (SELECT 1 FROM message WHERE pending AND id BETWEEN ? AND ?) OR EXISTS "
+            "(SELECT 1 FROM tombstone WHERE file IS NOT NULL AND id BETWEEN ? AND ?)", span(box) * 2)  # fmt: skip
 
     def graves(self) -> list[tuple[int, bytes]]:
         """The key and the path of files of expunged messages."""

@@ -324,6 +324,14 @@ def _behind_blank_line(data: bytes, low: int, high: int, has_cr: bool) -> int:
     return found + 2 if found >= 0 else -1
 
 
+def split_header(start: bytes) -> tuple[bytes, int]:
+    """The header that a text begins with, and how many line ends have to be put behind it to make it one."""
+    blank = _behind_blank_line(b"\n" + start, 0, len(start) + 1, b"\r" in start)
+    if blank >= 0:
+        return start[: blank - 1], 0
+    return start, 1 if not start or start.endswith(b"\n") else 2
+
+
 def read_head(fd: int, offset: int, octets: int) -> tuple[bytes, Head]:
     """The From_ line and the header of a message, as `Scan` gave them: at the offset, with a text of so many octets.
 

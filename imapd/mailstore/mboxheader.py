@@ -32,7 +32,7 @@ _DIGITS: Final = rb"[ \t]*\d{1,%d}[ \t\r]*"
 _SHAPES: Final = {
     b"status": re.compile(rb"[RONUr \t\r]*"),
     b"x-status": re.compile(rb"[AFDTRr \t\r]*"),
-    b"x-keywords": re.compile(rb"(?:[ \t\r\n]*[!#$&'+-\[^-z|}~]+)*[ \t\r\n]*"),
+    b"x-keywords": re.compile(rb"[ \t\r\n!#$&'+-\[^-z|}~]*"),
     b"x-uid": re.compile(_DIGITS % 10),
     b"x-imapbase": re.compile(rb"[ \t]*\d{1,10}[ \t]+\d{1,10}(?:[ \t\r\n][ -~\t\r\n]*)?"),
     b"x-imap": re.compile(rb"[ \t]*\d{1,10}[ \t]+\d{1,10}(?:[ \t\r\n][ -~\t\r\n]*)?"),
@@ -146,7 +146,7 @@ class Head:
         """The header without what says flags, UIDs and the length, as it is put under new such fields."""
         pieces, at = [], 0
         for field in self.fields:
-            if field.name not in (b"x-imapd-kept", b"x-imapd-cut"):
+            if field.name != b"x-imapd-kept":
                 pieces.append(self.octets[at : field.start])
                 at = field.end
         pieces.append(self.octets[at:])
@@ -179,7 +179,9 @@ def parse(octets: bytes) -> Head:
 
 def kept(text: bytes) -> bytes:
     """The header of a client's text, with what would be taken for a field of ours or a From_ line marked as text."""
-    return _DOUBTFUL.sub(b"\n" + KEPT, b"\n" + text)[1:]
+    marked = _DOUBTFUL.sub(b"\n" + KEPT, b"\n" + text)[1:]
+    # A text that begins with a blank would go on with our last field.
+    return KEPT + marked if text[:1] in (b" ", b"\t") else marked
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,11 +197,12 @@ def read_whole(opened: Slice, loop: Loop) -> bytes:
 
 def _read_at(opened: Slice, size: int, offset: int, loop: Loop) -> bytes:
     """Some octets of a message, none at its end."""
-    fd, start = opened.fd, opened.start + offset
     size = min(size, opened.octets - offset)
     if size <= 0:
         return b""
-    return read_at(fd, size, start, loop)
+    if offset < len(opened.head):
+        return opened.head[offset : offset + size]
+    return read_at(opened.fd, size, opened.start + offset - len(opened.head), loop)
 
 
 def read_at(fd: int, size: int, start: int, loop: Loop) -> bytes:

@@ -207,7 +207,7 @@ class SharedMailbox:
 
     def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop
-        octets = opened.octets
+        octets = opened.octets + opened.hidden
         try:
             if octets == row.octets or octets == self._counted.get(row.uid):
                 return LocalMessage(opened, row.size, loop)

@@ -25,6 +25,7 @@ from imapd.imap import catalogue
 from imapd.imap.dispatch import Conversation
 from imapd.imap.extension import Offers
 from imapd.imap.session import Security, Session, SessionSettings
+from imapd.mailstore.choice import Kinds
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Account, Owner, Store
@@ -110,8 +111,12 @@ class BelowRoot:
     """A store that opens accounts only below a folder, and only for their owners, where that is kept; an owner's home
     is a path relative to the folder."""
 
-    def __init__(self, store: Store, root: str, loop: Loop, keep_owners: bool) -> None:
+    def __init__(
+        self, store: Store, root: str, loop: Loop, keep_owners: bool, place: Callable[[str], str] = str
+    ) -> None:
+        """place: where the files about an account lie whose home it is given."""
         self._store = store
+        self._place = place
         self._root = root
         self._loop = loop
         self._keep_owners = keep_owners
@@ -121,10 +126,10 @@ class BelowRoot:
         home = home_below(self._root, owner.home)
         if not self._keep_owners or self._is_known(home, owner.identity):
             return self._store.open_account(replace(owner, home=home))
-        self._loop.offload(owners.require, home, owner.identity)
+        self._loop.offload(owners.require, self._place(home), owner.identity)
         account = self._store.open_account(replace(owner, home=home))
         try:
-            self._loop.offload(owners.record, home, owner.identity)
+            self._loop.offload(owners.record, self._place(home), owner.identity)
         except BaseException:
             account.close()
             raise
@@ -133,11 +138,11 @@ class BelowRoot:
 
     def _is_known(self, home: str, identity: str) -> bool:
         known = self._known.get(home)
-        return known is not None and known == (identity, owners.stamp(home))
+        return known is not None and known == (identity, owners.stamp(self._place(home)))
 
     def _remember(self, home: str, identity: str) -> None:
         """Have the next login of the same person cost a look at the file's times, and no wait for a thread."""
-        seen = owners.stamp(home)
+        seen = owners.stamp(self._place(home))
         if seen is not None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
@@ -175,6 +180,12 @@ def secret(state_directory: str | None) -> bytes:
     return made
 
 
+def kinds(settings: Settings) -> Kinds:
+    """Which kinds of mail files there are, and where."""
+    mail = settings.mail
+    return Kinds(mail.format, mail.mbox_locks, os.path.normpath(mail.root), mail.mbox_folders)
+
+
 def builder(settings: Settings, secret: bytes | None = None) -> Callable[[GeventLoop], House]:
     """Makes the house once there is a loop, in the worker."""
     return lambda loop: build(settings, loop, secret)
@@ -184,8 +195,9 @@ def build(settings: Settings, loop: Loop, secret: bytes | None = None) -> House:
     """Build everything. secret: see `secret`; not given, one for this process."""
     primary = min(directory.order for directory in settings.directories)
     opened = [directories.open_directory(settings, one, loop, one.order == primary) for one in settings.directories]
-    local = LocalStore(loop, create=settings.mail.create, special_use=special_use(settings))
-    store = BelowRoot(local, settings.mail.root, loop, settings.mail.keep_owners)
+    mail, kind = settings.mail, kinds(settings)
+    local = LocalStore(loop, create=mail.create, special_use=special_use(settings), kinds=kind)
+    store = BelowRoot(local, mail.root, loop, mail.keep_owners, kind.directory_of)
     chain = entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret)
     return House(
         loop=loop,

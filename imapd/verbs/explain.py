@@ -24,6 +24,7 @@ from imapd.directory.person import Person
 from imapd.directory.trace import Trace
 from imapd.log import escape
 from imapd.mailstore.errors import StoreError
+from imapd.mailstore.mboxtree import has_mailboxes
 from imapd.mailstore.store import Owner
 from imapd.model.errors import Refused, Unreachable
 from imapd.server import owners, tls
@@ -147,15 +148,16 @@ class _Story:
 
     def _open_mail(self, person: Person) -> None:
         """Follow the person to his mail file, as far as that makes nothing. Raises Refused, StoreError."""
-        from imapd.server.house import home_below
+        from imapd.server.house import home_below, kinds
 
         path = home_below(self._settings.mail.root, person.mail_file)
         self.step(f"mail file: {path}: {_mail_file(path, self._settings.mail.create)}")
+        place = kinds(self._settings).directory_of(path)
         owned = not self._settings.mail.keep_owners
         if not owned:
-            owners.require(path, person.identity)
-            owned = os.path.exists(os.path.join(path, owners.FILE))
-        if owned and os.path.exists(os.path.join(path, _INDEX)):
+            owners.require(place, person.identity)
+            owned = os.path.exists(os.path.join(place, owners.FILE))
+        if owned and os.path.exists(os.path.join(place, _INDEX)):
             owner = Owner(identity=person.identity, user_name=person.user_name, home=person.mail_file or "")
             self._house.store.open_account(owner).close()
             self.step("mail file: opened")
@@ -228,9 +230,15 @@ def _mail_file(path: str, create: bool) -> str:
         for one in there:
             if not os.access(one, os.R_OK | os.W_OK | os.X_OK):
                 _refuse(f"{one} cannot be read and written by {user_name()}")
+        if missing and has_mailboxes(os.fsencode(path)):
+            return f"a folder of mboxes that {user_name()} can read and write"
         return "a folder that is not a Maildir yet" if missing else f"a Maildir that {user_name()} can read and write"
+    if os.path.isfile(path) and not os.path.islink(path):
+        if not os.access(path, os.R_OK | os.W_OK):
+            _refuse(f"{path} cannot be read and written by {user_name()}")
+        return f"an mbox that {user_name()} can read and write"
     if os.path.lexists(path):
-        _refuse(f"{path} is no folder; mbox files are not served")
+        _refuse(f"{path} is neither a folder nor a file")
     parent = os.path.dirname(path)
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)

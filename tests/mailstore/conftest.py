@@ -23,10 +23,18 @@ def _local(loop: PlainLoop, _directory: Path) -> Store:
     return LocalStore(loop)
 
 
+def _mbox(loop: PlainLoop, _directory: Path) -> Store:
+    from imapd.mailstore.choice import Kinds
+    from imapd.mailstore.local import LocalStore
+
+    return LocalStore(loop, kinds=Kinds("mbox"))
+
+
 # Each store by its name: how it is made, given a loop and a directory that is its own and empty. A store is imported
 # when it is made, so that the tests of one do not need the others.
 FACTORIES: dict[str, Callable[[PlainLoop, Path], Store]] = {
     "local": _local,
+    "mbox": _mbox,
     "memory": _memory,
 }
 

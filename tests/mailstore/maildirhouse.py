@@ -97,12 +97,14 @@ class Faults:
 
     CALLS = ("rename", "unlink", "link", "fsync", "mkdir", "utime", "write", "rmdir")
 
-    def __init__(self, monkeypatch, error: Callable[[], BaseException], sticky: bool = True) -> None:
+    def __init__(
+        self, monkeypatch, error: Callable[[], BaseException], sticky: bool = True, more: tuple[str, ...] = ()
+    ) -> None:
         self.calls = 0
         self.at: int | None = None
         self._error = error
         self._sticky = sticky
-        for name in self.CALLS:
+        for name in (*self.CALLS, *more):
             monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
 
     def _counted(self, call):

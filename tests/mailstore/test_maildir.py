@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imapd.mailstore import maildir
+from imapd.mailstore.choice import Kinds
 from imapd.mailstore.diskname import directory_of, name_of
 from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, StoreError
 from imapd.mailstore.local import LocalStore
@@ -453,8 +454,8 @@ def test_a_file_whose_name_has_no_room_for_flags_gets_another_one(ann, home, cap
     assert "put off" not in caplog.text
 
 
-def test_an_mbox_or_a_relative_home_is_refused(tmp_path):
-    store = LocalStore(PlainLoop())
+def test_an_mbox_where_maildirs_are_set_or_a_relative_home_is_refused(tmp_path):
+    store = LocalStore(PlainLoop(), kinds=Kinds("maildir"))
     mbox = tmp_path / "mbox"
     mbox.write_bytes(b"From x\n")
     with pytest.raises(Denied, match="mbox"):

@@ -271,6 +271,6 @@ def test_hostile_files_take_linear_time():
     for unit in (
         b"\nFrom ", b"\nFrom x\n\n", FROM, FROM + b"\n", b"\n\n", b"\r\n", FROM.replace(b"\n", b"\r\n") + b"a\r\n",
         FROM + b"Content-Length: 90\n\n", FROM + b"Content-Length: 99999\n\n", b"From " + b"Nov " * 20,
-        FROM + b"X-UID: 1\n" * 10, b"Status: R\n ", b"x" * 50 + b"\n\r",
+        FROM + b"X-UID: 1\n" * 10, b"Status: R\n ", FROM + b"X-Keywords: " + b"a\n b " * 50 + b"@\n", b"x" * 50 + b"\n\r",
     ):  # fmt: skip
         check(unit * (300_000 // len(unit)))

@@ -132,7 +132,10 @@ def test_a_certificate_that_does_not_count_is_told_why(site, clients):
 
 def test_a_mail_file_that_cannot_be_opened_is_told_of(site):
     (site.folder / "mail" / "ada").write_text("From nobody\n")
-    assert "is no folder" in site.imapd("explain", "ada")[1]
+    assert "an mbox that " in site.imapd("explain", "ada")[1]
+    (site.folder / "mail" / "ada").unlink()
+    os.mkfifo(site.folder / "mail" / "ada")
+    assert "is neither a folder nor a file" in site.imapd("explain", "ada")[1]
     code, said = site.imapd("explain", "ben")
     assert code == 0
     site.write(more="[imap]")

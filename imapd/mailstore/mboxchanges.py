@@ -1,0 +1,282 @@
+"""Writes to the messages of an mbox: append, copy, move, expunge. Each is one transaction.
+
+    append, copy   the messages are written to the end of the file, durable; commit; then the client is told
+    move           the same, and the commit makes the originals graves; they are taken out of their file later
+    expunge        commit: the messages are graves, which are taken out of the file now or later
+
+An append notes in the index, without waiting for the disk, where it begins and how much it will write: what a crash
+leaves of it is cut off at the next look (mailstore/mboxsync). When the disk refuses, it is cut off at once.
+
+A message of ours has Content-Length, which other programs honour too, and no quoting: a line of its body that looks
+like a From_ line stays as the client wrote it. Its own fields that would be taken for ours are marked as text
+(mailstore/mboxheader), so that what a client wrote comes back octet by octet.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from imapd.mailstore import tree
+from imapd.mailstore.bench import Bench, explained, log
+from imapd.mailstore.errors import FileLocked, StoreError, UnknownOutcome
+from imapd.mailstore.flagnames import DELETED, FlagNames
+from imapd.mailstore.formats import Spooled
+from imapd.mailstore.maildir import discard, open_message
+from imapd.mailstore.mboxfile import read_head, split_header
+from imapd.mailstore.mboxheader import Base, fields, kept, parse
+from imapd.mailstore.mboxlock import Locked, locked
+from imapd.mailstore.mboxrewrite import pwrite_all, separated
+from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
+from imapd.mailstore.mboxsync import look_whole
+from imapd.mailstore.mboxwriteback import is_due, write_back
+from imapd.mailstore.rowchanges import insert, numbered, translated
+from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.store import Placed
+from imapd.model.names import INBOX
+
+_PIECE: Final = 1 << 20
+_HEADER: Final = 512 * 1024
+"""A longer header of a client's goes on as body: what reads it looks at no more than 1 MB."""
+_LATEST: Final = 253_402_300_799  # the end of 9999: a From_ line has four digits for the year
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A message to be added: From_ line, header without fields, how much of it is no text; its body in an open file."""
+
+    from_line: bytes
+    header: bytes
+    cut: int
+    fd: int
+    body: int
+    length: int
+    mask: int
+    size: int
+    date: int
+
+
+def append(bench: Bench, name: str, messages: Sequence[Spooled], words: Sequence[str]) -> Placed:
+    """Take spooled messages into a mailbox, all or none."""
+    box = tree.find(bench, name)
+    with contextlib.ExitStack() as stack:
+        mail = stack.enter_context(locked(bench.folder(box), words, write=True))
+        box = look_whole(bench, box.id, mail, words)
+        names = bench.names(box)
+        sources = []
+        for message in messages:
+            spool = open_message(message.path)
+            stack.callback(os.close, spool)
+            sources.append(_spooled(message, spool, names.mask(message.flags)))
+        placed = _Adding(bench, box, mail, names).run(sources)
+    for message in messages:
+        with contextlib.suppress(OSError):
+            discard(message.path)
+    return placed
+
+
+def _spooled(message: Spooled, spool: int, mask: int) -> _Source:
+    start = os.pread(spool, _HEADER, 0)
+    header, cut = split_header(start)
+    line = b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(min(max(message.date, 0), _LATEST))).encode()
+    end = b"\n" * cut
+    body = len(header)
+    length = os.fstat(spool).st_size - body
+    return _Source(line, kept(header) + end, cut, spool, body, length, mask, message.size, message.date)
+
+
+class _Adding:
+    """Adding messages to the end of a file that is locked and was looked at as a whole."""
+
+    def __init__(self, bench: Bench, box: BoxRow, mail: Locked, names: FlagNames) -> None:
+        self._bench = bench
+        self._box = box
+        self._mail = mail
+        self._names = names
+        self._end = os.fstat(mail.fd).st_size
+        self._heads: list[bytes] = []
+        self._rows: list[MessageRow] = []
+
+    def run(self, sources: Sequence[_Source], buried: Sequence[tuple[BoxRow, list[MessageRow]]] = ()) -> Placed:
+        """Write and commit; `buried` are messages of a mailbox that become graves with the same commit."""
+        box, index = self._box, self._bench.index
+        if not sources:
+            return Placed(box.uidvalidity, (), ())
+        separator = separated(self._mail.fd, self._end)
+        length = self._compose(sources, self._end + len(separator)) + len(separator)
+        owed = Owed.read(box.cur_stamp)
+        with index.settling():
+            index.update_box(box.id, cur_stamp=str(Owed(owed.old, (self._end, length))))
+        try:
+            self._write(sources, separator)
+            os.fsync(self._mail.fd)
+            self._commit(owed, buried)
+        except UnknownOutcome:
+            raise  # the rows may be there: what they are of stays in the file
+        except (OSError, StoreError):
+            self._take_back(owed)
+            raise
+        return Placed(box.uidvalidity, tuple([row.uid for row in self._rows]), ())
+
+    def _compose(self, sources: Sequence[_Source], place: int) -> int:
+        """Make rows and heads; how much is to be written."""
+        begin = place
+        box = self._box
+        words = list(self._names.keywords)
+        made = []
+        for number, source in enumerate(sources):
+            row = MessageRow(0, 0, pack_mask(source.mask), None, source.mask, 0, source.size, 0, source.date, 0)
+            [row] = numbered(box._replace(uidnext=box.uidnext + number), [row])
+            base = None if place else Base(box.uidvalidity, box.uidnext + len(sources) - 1, tuple(words))
+            head = fields(wanted(box, row, words), source.length, source.cut, base) + source.header
+            fingerprint = parse(head).fingerprint(source.from_line, source.length)
+            octets = len(head) + source.length
+            made.append(row._replace(place=place, octets=octets, base=fingerprint))
+            self._heads.append(source.from_line + head)
+            place += len(source.from_line) + octets + 1
+        self._rows = made
+        return place - begin
+
+    def _write(self, sources: Sequence[_Source], separator: bytes) -> None:
+        offset = self._end
+        gathered = separator
+        for source, head in zip(sources, self._heads, strict=True):
+            for piece in (head, *_body(source), b"\n"):
+                gathered += piece
+                if len(gathered) >= _PIECE:
+                    pwrite_all(self._mail.fd, gathered, offset)
+                    offset += len(gathered)
+                    gathered = b""
+        pwrite_all(self._mail.fd, gathered, offset)
+
+    def _commit(self, owed: Owed, buried: Sequence[tuple[BoxRow, list[MessageRow]]]) -> None:
+        index = self._bench.index
+        with index.transaction():
+            goal = self._box
+            for source, rows in buried:
+                _bury(self._bench, source, rows)
+                goal = self._bench.box(goal.id)  # within one mailbox both halves of a move share its modseq
+            insert(self._bench, goal, self._names, [row._replace(modseq=goal.modseq + 1) for row in self._rows])
+            index.update_box(goal.id, new_stamp=str(Seen.of(os.fstat(self._mail.fd))), cur_stamp=str(Owed(owed.old)))
+        self._bench.changed.add(self._mail.path)
+
+    def _take_back(self, owed: Owed) -> None:
+        try:
+            os.ftruncate(self._mail.fd, self._end)
+            os.fsync(self._mail.fd)
+        except OSError as error:
+            # The next look cuts it off, by what was noted.
+            log.warning("an append could not be taken back yet: %s", explained(error).reason)
+            return
+        with contextlib.suppress(StoreError), self._bench.index.settling():
+            self._bench.index.update_box(self._box.id, cur_stamp=str(Owed(owed.old)))
+
+
+def _body(source: _Source) -> Iterator[bytes]:
+    offset, end = source.body, source.body + source.length
+    while offset < end and (piece := os.pread(source.fd, min(_PIECE, end - offset), offset)):
+        offset += len(piece)
+        yield piece
+
+
+def _bury(bench: Bench, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+    """Messages become graves, within the caller's transaction."""
+    bench.index.bury([(row, box.modseq + 1, Grave(row.place, row.id, row.base or b"").packed()) for row in rows])
+    bench.index.update_box(box.id, modseq=box.modseq + 1)
+    bench.changed.add(bench.folder(box))
+
+
+def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str, words: Sequence[str]) -> Placed:
+    """Copy messages, all that are there."""
+    return _transfer(bench, box_id, uids, tree.find(bench, target), words, is_move=False)
+
+
+def move(bench: Bench, box_id: int, uids: Sequence[int], target: str, words: Sequence[str]) -> Placed:
+    """Move messages, all that are there."""
+    placed = _transfer(bench, box_id, uids, tree.find(bench, target), words, is_move=True)
+    clean_up(bench, box_id, words)
+    return placed
+
+
+def _transfer(
+    bench: Bench, box_id: int, uids: Sequence[int] | None, goal: BoxRow, words: Sequence[str], is_move: bool
+) -> Placed:
+    with contextlib.ExitStack() as stack:
+        mail = stack.enter_context(locked(bench.folder(goal), words, write=True))
+        other = mail
+        if goal.id != box_id:
+            other = stack.enter_context(locked(bench.folder(bench.box(box_id)), words, write=True))
+            look_whole(bench, box_id, other, words)
+        goal = look_whole(bench, goal.id, mail, words)
+        box, names = bench.box(box_id), bench.names(goal)
+        rows = bench.index.rows(box_id, uids)
+        source_names = bench.names(box)
+        sources = [_copied(other, row, translated(row.mask, source_names, names)) for row in rows]
+        buried = [(box, rows)] if is_move and rows else []
+        placed = _Adding(bench, goal, mail, names).run(sources, buried)
+        return Placed(placed.uidvalidity, placed.uids, tuple([row.uid for row in rows]))
+
+
+def _copied(mail: Locked, row: MessageRow, mask: int) -> _Source:
+    line, head = read_head(mail.fd, row.place, row.octets)
+    body = row.place + len(line) + len(head.octets)
+    length = row.octets - len(head.octets)
+    line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
+    line = line if line.endswith(b"\n") else line + b"\n"
+    return _Source(line, head.stripped(), head.cut, mail.fd, body, length, mask, row.size, row.date)
+
+
+def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:
+    """Remove messages with \\Deleted; the UIDs of those that were removed."""
+    box = bench.box(box_id)
+    rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
+    if rows:
+        with bench.index.transaction():
+            _bury(bench, box, rows)
+        clean_up(bench, box_id, words)
+    return tuple([row.uid for row in rows])
+
+
+def clean_up(bench: Bench, box_id: int, words: Sequence[str]) -> None:
+    """Take the expunged messages out of the file, if that is due and can be done now; else it stays owed."""
+    try:
+        with locked(bench.folder(bench.box(box_id)), words, write=True) as mail:
+            box = look_whole(bench, box_id, mail, words)
+            if is_due(bench, box, mail):
+                write_back(bench, box, mail)
+    except FileLocked:
+        pass
+    except (OSError, StoreError) as error:
+        log.warning("expunged messages stay in the mail file for now: %s",
+                    error.reason if isinstance(error, StoreError) else explained(error).reason)  # fmt: skip
+
+
+def empty_inbox_into(bench: Bench, name: str, words: Sequence[str]) -> None:
+    """RENAME of INBOX: a new mailbox with all its messages."""
+    tree.check_free(bench, name)
+    inbox = tree.find(bench, INBOX)
+    fresh, directory, uidvalidity = tree.begin_mailbox(bench, name)
+    with (
+        locked(bench.folder(inbox), words, write=True) as mail,
+        locked(bench.format.folder(bench.root, fresh), words, write=True) as target,
+    ):
+        inbox = look_whole(bench, inbox.id, mail, words)
+        rows = bench.index.rows(inbox.id)
+        with bench.index.transaction():
+            goal = bench.box(bench.index.add_box(name, directory, uidvalidity, ""))
+            bench.index.add_moving([(fresh, directory)])
+        names, source_names = bench.names(goal), bench.names(inbox)
+        sources = [_copied(mail, row, translated(row.mask, source_names, names)) for row in rows]
+        try:
+            _Adding(bench, goal, target, names).run(sources, [(inbox, rows)] if rows else [])
+        except UnknownOutcome:
+            raise
+        except (OSError, StoreError):
+            with contextlib.suppress(StoreError), bench.index.transaction():
+                bench.index.drop_box(goal.id)
+                bench.index.clear_moving()
+            raise
+    bench.format.settle(bench)
+    clean_up(bench, inbox.id, words)

@@ -1,0 +1,349 @@
+"""Taking in what other programs did to an mbox: deliveries, changed flags, removed messages, a whole other file.
+
+The file is the truth about which messages there are and, where they changed since we looked, about flags; the index
+is the truth about UIDs. Rules:
+
+1. A message is known by its fingerprint (mailstore/mboxheader). Of several with the same one X-UID tells which is which
+   where it is ours, and else their order.
+2. Flags are merged three ways: the row remembers what the file said, so what another program added or took away is
+   added to or taken from the flags in the index, whatever changed there meanwhile.
+3. The grave of an expunged message stands for it as long as it is in the file, so it never comes back. Where fewer
+   messages of one fingerprint are left than rows and graves, the living have them.
+4. At the first sight of a mailbox the UIDs are those of X-UID, where X-IMAPbase says our UIDVALIDITY and they are
+   unique and not above the last that it says. UIDs of later arrivals are not believed: anybody could write them.
+5. When a file has only grown, and is large, only the tail is read; the whole is read again some time later, because
+   another program may have done both, changed flags and added.
+6. A look holds the mail file's lock. At first sight 10,000 messages are taken in at a time.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from imapd.mailstore.bench import Bench
+from imapd.mailstore.errors import Gone
+from imapd.mailstore.maildir import open_message
+from imapd.mailstore.mboxfile import HEADER_LIMIT, Found, Scan, date_of, read_head
+from imapd.mailstore.mboxheader import Base
+from imapd.mailstore.mboxlock import Locked, locked
+from imapd.mailstore.mboxrewrite import carry_over, old_paths
+from imapd.mailstore.mboxrows import Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
+from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+
+AT_ONCE: Final = 10_000
+LARGE: Final = 1 << 20
+TICK: Final = 0.05
+_KEEP_OLD_LOOKS: Final = 130.0
+
+
+class Stranger(NamedTuple):
+    """A message in the file, as far as its row needs it."""
+
+    place: int
+    octets: int
+    size: int
+    fingerprint: bytes
+    mask: int
+    date: int
+    uid: int | None
+    is_old: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A message that is in the file still, and what became of its row."""
+
+    before: MessageRow
+    after: MessageRow
+
+    @property
+    def is_told(self) -> bool:
+        """Whether clients have to know of it."""
+        return (self.before.mask, self.before.size) != (self.after.mask, self.after.size)
+
+
+def agrees(path: bytes, box: BoxRow, now: float) -> bool:
+    """Whether the rows agree with the file, as far as its times tell. Raises FileNotFoundError. Quick."""
+    status = os.lstat(path)
+    seen = Seen.read(box.new_stamp)
+    if seen.last_uid or seen != Seen.of(status):
+        return False
+    if box.doubt and not 0 <= now - box.doubt < _patience(seen.end):
+        return False
+    return not box.cur_stamp or _is_quiet(path, Owed.read(box.cur_stamp), now)
+
+
+def _patience(octets: int) -> float:
+    """How long a look at the tail alone is good for: a hundred times what the whole takes."""
+    return max(10.0, octets / 2_000_000) if octets > LARGE else 0.0
+
+
+def _is_quiet(path: bytes, owed: Owed, now: float) -> bool:
+    """Whether nobody wrote to the old versions, and they are not to be removed yet."""
+    if owed.adding:
+        return False
+    folder, name = os.path.split(path)
+    for octets, inode in owed.old:
+        try:
+            status = os.lstat(b"%s/.%s.imapd-old-%d-%d" % (folder, name, octets, inode))
+        except FileNotFoundError:
+            return False
+        if status.st_size != octets or abs(now - status.st_ctime) > _KEEP_OLD_LOOKS:
+            return False
+    return True
+
+
+def take_in(bench: Bench, box_id: int, words: Sequence[str], force: bool) -> bool:
+    """Bring index and file together; False where there is more to take in (rule 6). Raises Gone, FileLocked."""
+    box = bench.box(box_id)
+    path = bench.folder(box)
+    try:
+        if not force and agrees(path, box, bench.now):
+            return True
+        with locked(path, words, write=bool(box.cur_stamp)) as mail:
+            return look(bench, box_id, mail, words, force)
+    except (FileNotFoundError, NotADirectoryError):
+        if bench.format.is_mailbox(bench.root, box.directory):
+            raise
+        raise Gone from None
+
+
+def look(bench: Bench, box_id: int, mail: Locked, words: Sequence[str], force: bool = False) -> bool:
+    """The same, for who holds the lock of the file; for writing, where the mailbox owes something."""
+    box = bench.box(box_id)
+    if box.cur_stamp:
+        box = _pay(bench, box, mail, words)
+    return _Look(bench, box, mail).run(force)
+
+
+def look_whole(bench: Bench, box_id: int, mail: Locked, words: Sequence[str]) -> BoxRow:
+    """Take in everything; the mailbox as it is then."""
+    box = bench.box(box_id)
+    if box.cur_stamp or not agrees(mail.path, box, bench.now):
+        while not look(bench, box_id, mail, words):
+            pass
+    return bench.box(box_id)
+
+
+def _pay(bench: Bench, box: BoxRow, mail: Locked, words: Sequence[str]) -> BoxRow:
+    """Do what the file is in need of: cut off an append that a crash tore, carry over what came to old versions."""
+    owed = Owed.read(box.cur_stamp)
+    if owed.adding:
+        offset, length = owed.adding
+        size = os.fstat(mail.fd).st_size
+        if offset < size <= offset + length and not any(row.place >= offset for row in bench.index.rows(box.id)):
+            os.ftruncate(mail.fd, offset)
+            os.fsync(mail.fd)
+    kept: tuple[tuple[int, int], ...] = ()
+    if owed.old and carry_over(mail, words, bench.now):
+        kept = tuple([(octets, os.lstat(old).st_ino) for old, octets in old_paths(mail.path)])
+    with bench.index.settling():
+        bench.index.update_box(box.id, cur_stamp=str(Owed(kept)))
+    return bench.box(box.id)
+
+
+class _Look:
+    """One look at a mail file."""
+
+    def __init__(self, bench: Bench, box: BoxRow, mail: Locked) -> None:
+        self._bench = bench
+        self._index = bench.index
+        self._box = box
+        self._mail = mail
+        self._names = bench.names(box)
+        self._seen = Seen.read(box.new_stamp)
+        self._found: list[Stranger] = []
+        self._arrived: list[MessageRow] = []
+        self._changed: list[_Change] = []
+        self._vanished: list[MessageRow] = []
+        self._removed: list[int] = []
+        self._base: Base | None = None
+        self._uidnext = box.uidnext
+        self._old = 0  # the highest UID of a message that was seen by somebody
+
+    def run(self, force: bool) -> bool:
+        status = os.fstat(self._mail.fd)
+        start = self._tail(status, force)
+        is_first = not start and self._box.uidnext == 1 and not self._box.messages
+        end = self._scan(start or 0, status.st_size, AT_ONCE if start or is_first else None)
+        if is_first and self._base and self._base.uidvalidity == self._box.uidvalidity:
+            self._seen = Seen(last_uid=self._base.last_uid)
+            self._uidnext = max(self._uidnext, self._base.last_uid + 1)
+        if start is None and not is_first:
+            self._match()
+        else:
+            self._meet(self._found)
+        self._write(status, end, bool(start) and end == status.st_size)
+        return end == status.st_size
+
+    def _tail(self, status: os.stat_result, force: bool) -> int | None:
+        """Where the part of the file begins that alone has to be read (rule 5); None where all of it has."""
+        seen = self._seen
+        is_going_on = bool(seen.last_uid) or seen.times == "part"
+        if seen.inode != status.st_ino or not 0 < seen.end < status.st_size or (force and not is_going_on):
+            return None
+        if not is_going_on and seen.end <= LARGE:
+            return None
+        last = self._index.last_in_file(self._box.id)
+        if last is None or os.pread(self._mail.fd, 5, seen.end) != b"From ":
+            return None
+        line, head = read_head(self._mail.fd, last.place, last.octets)
+        return seen.end if head.fingerprint(line, last.octets - len(head.octets)) == last.base else None
+
+    def _scan(self, start: int, end: int, limit: int | None) -> int:
+        """Read messages; how far."""
+        for found in Scan(self._mail.fd, start, end):
+            if not found.offset and found.head.fields:
+                self._base = found.head.base
+                if found.head.is_pseudo:
+                    continue
+            self._found.append(self._stranger(found))
+            if limit is not None and len(self._found) >= limit:
+                return found.after
+        return end
+
+    def _stranger(self, found: Found) -> Stranger:
+        date = date_of(found.from_line)
+        return Stranger(
+            found.offset,
+            found.octets,
+            found.size,
+            found.fingerprint(),
+            mask_of(found.head, self._names) if found.head.fields else 0,
+            int(self._bench.now) if date is None else date,
+            found.head.uid if found.head.fields else None,
+            b"O" in found.head.letters if found.head.fields else False,
+        )
+
+    # Matching rows and messages
+
+    def _match(self) -> None:
+        rows: dict[bytes, list[MessageRow]] = defaultdict(list)
+        for row in sorted(self._index.rows(self._box.id), key=lambda row: row.place):
+            rows[row.base or b""].append(row)
+        graves: dict[bytes, list[Grave]] = defaultdict(list)
+        for grave in sorted(graves_of(self._bench, self._box.id)):
+            graves[grave.fingerprint].append(grave)
+        files: dict[bytes, list[Stranger]] = defaultdict(list)
+        for stranger in self._found:
+            files[stranger.fingerprint].append(stranger)
+        unknown: list[Stranger] = []
+        for fingerprint in {*rows, *graves, *files}:
+            unknown += self._match_twins(rows[fingerprint], graves[fingerprint], files[fingerprint])
+        self._meet(sorted(unknown))
+
+    def _match_twins(self, rows: list[MessageRow], graves: list[Grave], files: list[Stranger]) -> list[Stranger]:
+        """Pair the rows and graves of one fingerprint with the messages that have it; messages that are left."""
+        rows, files = self._match_by_uid(rows, files)
+        known: list[MessageRow | Grave] = [*rows]
+        if len(files) > len(rows):  # rule 3
+            spare = len(files) - len(rows)
+            known += graves[:spare]
+            self._removed += [grave.key for grave in graves[spare:]]
+            known.sort(key=lambda one: one.place)
+        else:
+            self._removed += [grave.key for grave in graves]
+        for one, stranger in zip(known, files, strict=False):
+            if isinstance(one, MessageRow):
+                self._meet_again(one, stranger)
+        self._vanished += [one for one in known[len(files) :] if isinstance(one, MessageRow)]
+        return files[len(known) :]
+
+    def _match_by_uid(self, rows: list[MessageRow], files: list[Stranger]) -> tuple[list[MessageRow], list[Stranger]]:
+        if (
+            len(rows) < 2
+            or len(rows) == len(files)
+            or not self._base
+            or self._base.uidvalidity != self._box.uidvalidity
+        ):
+            return rows, files
+        by_uid = {row.uid: row for row in rows}
+        left = []
+        for stranger in files:
+            row = by_uid.pop(stranger.uid, None) if stranger.uid is not None else None
+            if row is None:
+                left.append(stranger)
+            else:
+                self._meet_again(row, stranger)
+        return [row for row in rows if row.uid in by_uid], left
+
+    def _meet_again(self, row: MessageRow, stranger: Stranger) -> None:
+        before = mask_in_file(row)
+        mask = (row.mask | (stranger.mask & ~before)) & ~(before & ~stranger.mask)  # rule 2
+        after = row._replace(
+            place=stranger.place,
+            octets=stranger.octets,
+            size=stranger.size,
+            mask=mask,
+            file=pack_mask(stranger.mask),
+            pending=int(mask != stranger.mask),
+        )
+        if after != row:
+            self._changed.append(_Change(row, after))
+
+    def _meet(self, strangers: Iterable[Stranger]) -> None:
+        """Give rows to messages that have none."""
+        taken = set() if not self._seen.last_uid else self._index.uids(self._box.id)
+        for stranger in strangers:
+            uid = stranger.uid
+            if uid is None or not 0 < uid <= self._seen.last_uid or uid in taken:
+                uid = self._uidnext
+                self._uidnext += 1
+            taken.add(uid)
+            self._arrived.append(MessageRow(
+                id=message_id(self._box.id, uid), place=stranger.place, file=pack_mask(stranger.mask),
+                base=stranger.fingerprint, mask=stranger.mask, modseq=self._box.modseq + 1, size=stranger.size,
+                octets=stranger.octets, date=stranger.date, pending=0))  # fmt: skip
+            self._old = max(self._old, uid if stranger.is_old else 0)
+
+    # Writing down
+
+    def _stamps(self, status: os.stat_result, end: int, is_tail: bool) -> dict[str, object]:
+        box, now = self._box, self._bench.now
+        if end < status.st_size:
+            return {"new_stamp": str(Seen(status.st_ino, end, "part", self._seen.last_uid)), "doubt": 0.0}
+        doubt = (box.doubt or now) if is_tail else now if abs(now - status.st_mtime) < TICK else 0.0
+        return {"new_stamp": str(Seen.of(status)), "doubt": doubt}
+
+    def _write(self, status: os.stat_result, end: int, is_tail: bool) -> None:
+        index, box = self._index, self._box
+        stamps = self._stamps(status, end, is_tail)
+        modseq = box.modseq + 1
+        is_visible = bool(self._arrived or self._vanished or any(change.is_told for change in self._changed))
+        if not (is_visible or self._changed or self._removed or self._uidnext != box.uidnext):
+            if any(getattr(box, column) != value for column, value in stamps.items()):
+                with index.settling():
+                    index.update_box(box.id, **stamps)
+            return
+        changed = [change.after._replace(modseq=modseq) if change.is_told else change.after for change in self._changed]
+        recent = max(box.recent, self._old) if box.uidnext == 1 or self._seen.last_uid else box.recent
+        with index.transaction():
+            index.add_keywords(box.id, self._names.added)
+            index.renew([change.before for change in self._changed], changed)
+            index.bury([(row, modseq, None) for row in self._vanished])
+            index.insert(sorted(self._arrived))
+            index.fill_graves(self._removed)
+            index.update_box(box.id, modseq=box.modseq + is_visible, uidnext=self._uidnext, recent=recent, **stamps)
+        if is_visible:
+            self._bench.changed.add(self._mail.path)
+
+
+def base_of(path: bytes) -> Base | None:
+    """What the first message of a mail file says of UIDs; None where it says nothing that can be true."""
+    try:
+        fd = open_message(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        base = read_head(fd, 0, HEADER_LIMIT)[1].base
+    finally:
+        os.close(fd)
+    # A stranger could have sent it: then at least UIDs enough are left.
+    return base if base and 0 < base.uidvalidity < 1 << 32 and base.last_uid < 1 << 31 else None
+
+
+def graves_of(bench: Bench, box_id: int) -> list[Grave]:
+    """The expunged messages that are still in the file."""
+    return [Grave.unpack(key, data) for key, data in bench.index.graves() if key >> 32 == box_id]
