@@ -50,6 +50,9 @@ class LocalMailbox:
     def message(self, uid: int) -> LocalMessage:
         return self._shared.message(uid)
 
+    def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
+        return self._shared.opener(uids)
+
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         return self._shared.descriptions(uids)
 

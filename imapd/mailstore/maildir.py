@@ -167,11 +167,12 @@ def open_message(path: bytes) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
         raise
-    with contextlib.ExitStack() as otherwise:
-        otherwise.callback(os.close, fd)
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path)
-        otherwise.pop_all()
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

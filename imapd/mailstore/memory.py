@@ -25,7 +25,7 @@ from imapd.mailstore.errors import (
 )
 from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.mailstore.render import cut, cuts_of, describe, described
-from imapd.mailstore.runs import Identity
+from imapd.mailstore.runs import LARGEST, MARKS, Cut, Identity, Run
 from imapd.mailstore.store import (
     MOST_KEYWORDS,
     Description,
@@ -372,6 +372,9 @@ class MemoryMailbox:
             raise Expunged
         return MemoryMessage(row.text)
 
+    def opener(self, uids: Sequence[int]) -> "Callable[[int], MemoryMessage]":
+        return self.message
+
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         box = self._living()
         for uid in uids:
@@ -380,18 +383,22 @@ class MemoryMailbox:
                 yield uid, describe(row.text, self._loop.breathe)
 
     def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
-        found = [b""] * len(uids)
-        for place, uid in enumerate(uids):
-            row = self._living().rows.get(uid)
-            if row is not None:
-                message = Identity(uid, len(row.text), row.date)
-                found[place] = cut(described(message, describe(row.text, self._loop.breathe)), cuts_of(texts))
-        return found
+        def run(row: _Row) -> Run:
+            return described(Identity(row.uid, len(row.text), row.date), describe(row.text, self._loop.breathe))
+
+        return self._cut(uids, run, cuts_of(texts))
 
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
+        def run(row: _Row) -> Run:
+            header = MemoryMessage(row.text).header()
+            return Run(Identity(row.uid, len(row.text), row.date), writer.literal(select(header, fields)))
+
+        return self._cut(uids, run, [(0, MARKS + 1)])
+
+    def _cut(self, uids: "array[int]", make: Callable[[_Row], Run], cuts: Sequence[Cut]) -> list[bytes]:
         rows = [self._living().rows.get(uid) for uid in uids]
-        headers = [b"" if row is None else MemoryMessage(row.text).header() for row in rows]
-        return [header and writer.literal(select(header, fields)) for header in headers]
+        runs = [None if row is None else make(row) for row in rows]
+        return [b"" if run is None or len(run.octets) > LARGEST else cut(run, cuts) for run in runs]
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         box = self._writable()

@@ -7,6 +7,7 @@ under the lock (MailFormat.take_in).
 
 import contextlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
@@ -29,7 +30,7 @@ from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
 from imapd.mailstore.render import cuts_of, describe, described
-from imapd.mailstore.rendered import Make, Rendered, of_fields, subject
+from imapd.mailstore.rendered import Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
@@ -205,6 +206,27 @@ class SharedMailbox:
                 return self._opened(row, opened)
         raise Expunged
 
+    def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
+        """Opens these messages as `message` does; their rows are read together, and again when somebody committed."""
+        rows: dict[int, MessageRow] = {}
+        read_at: tuple[Index | None, int] = (None, -1)
+
+        def open_one(uid: int) -> LocalMessage:
+            nonlocal rows, read_at
+            reader = self.account.reader
+            if read_at != (reader, reader.data_version()):
+                self.refresh()
+                left = uids[bisect_left(uids, uid) :]
+                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(self.row.id, left))}
+                read_at = self._index, self._version
+            row = rows.get(uid)
+            if row is not None:
+                with contextlib.suppress(OSError):  # `message` knows what to do about it
+                    return self._opened(row, self.account.format.open_message(self.account.root, self.row, row))
+            return self.message(uid)
+
+        return open_one
+
     def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop
         octets = opened.octets + opened.hidden
@@ -229,7 +251,12 @@ class SharedMailbox:
 
     def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
         """Finished items; see mailstore/store."""
-        return self._rendered(uids, b"", cuts_of(texts), self._described)
+        breathe = self.account.loop.breathe
+
+        def made(message: Identity, opened: LocalMessage) -> Run:
+            return described(message, describe(opened.read(), breathe))
+
+        return self._rendered(uids, b"", cuts_of(texts), made)
 
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
         """Chosen header fields; see mailstore/store."""
@@ -237,34 +264,34 @@ class SharedMailbox:
         if not self.rendered.keeps(what, len(uids)):
             return [b""] * len(uids)
 
-        def chosen(message: Identity) -> Run | None:
-            return self._of_message(message, lambda opened: of_fields(message, opened.header(), fields))
+        def made(message: Identity, opened: LocalMessage) -> Run:
+            return of_fields(message, opened.header(), fields)
 
-        return self._rendered(uids, what, [(0, MARKS + 1)], chosen)
+        return self._rendered(uids, what, [(0, MARKS + 1)], made)
 
-    def _rendered(self, uids: "array[int]", what: bytes, cuts: Sequence[Cut], make: Make) -> list[bytes]:
+    def _rendered(
+        self, uids: "array[int]", what: bytes, cuts: Sequence[Cut], make: Callable[[Identity, LocalMessage], Run]
+    ) -> list[bytes]:
         self.refresh()
         snapshot = self._loaded()
         rows = [snapshot.row(uid) for uid in uids]
         there = [row for row in rows if row is not None]
         messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))
-        texts = iter(self.rendered.texts(messages, what, cuts, make))
+        open_one = self.opener(uids)
+
+        def made(message: Identity) -> Run | None:
+            """A run made of a message; None where it is gone, or was not what the index says."""
+            try:
+                opened = open_one(message.uid)
+            except Expunged:
+                return None
+            try:
+                return make(message, opened) if opened.size == message.size else None
+            finally:
+                opened.close()
+
+        texts = iter(self.rendered.texts(messages, what, cuts, made))
         return [b"" if row is None else next(texts) for row in rows]
-
-    def _described(self, message: Identity) -> Run | None:
-        breathe = self.account.loop.breathe
-        return self._of_message(message, lambda opened: described(message, describe(opened.read(), breathe)))
-
-    def _of_message(self, message: Identity, make: Callable[[LocalMessage], Run]) -> Run | None:
-        """A run made of a message; None where it is gone, or was not what the index says."""
-        try:
-            opened = self.message(message.uid)
-        except Expunged:
-            return None
-        try:
-            return make(opened) if opened.size == message.size else None
-        finally:
-            opened.close()
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         """The texts one by one, made where they are not kept."""

@@ -229,6 +229,9 @@ class Mailbox(Protocol):
     def message(self, uid: int) -> Message:
         """Open a message. Raises Expunged where it is gone."""
 
+    def opener(self, uids: Sequence[int]) -> Callable[[int], Message]:
+        """What opens these messages, given in ascending order, one after another: `message` for who reads many."""
+
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         """The finished texts of messages, in the order of uids; kept for the next time. Expunged ones are left out."""
 

@@ -103,6 +103,7 @@ class Fetch(Command):
         newly_seen = self._set_seen(session, piece)
         needs = self._needs()
         described, opened = Need.DESCRIPTION in needs, Need.MESSAGE in needs
+        open_one = view.mailbox.opener([uid for _, uid in piece]) if opened else None
         descriptions = _Descriptions(session, [uid for _, uid in piece] if described else [])
         missing = 0
         for sequence, uid in piece:
@@ -115,8 +116,8 @@ class Fetch(Command):
             try:
                 if described:
                     record.description = descriptions.of(uid)
-                if opened:
-                    record.message = view.mailbox.message(uid)
+                if open_one is not None:
+                    record.message = open_one(uid)
             except Expunged:
                 missing += 1
                 continue

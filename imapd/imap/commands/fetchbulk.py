@@ -10,9 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from imapd.imap.commands.fetchitems import Envelope, InternalDate, Size
+from imapd.imap.commands.fetchitems import Envelope, InternalDate, Section, Size
 from imapd.imap.extension import Column, FetchItem, Piece
 from imapd.mailstore.store import Text
 from imapd.wire.responses import Block
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from array import array
 
     from imapd.imap.session import Session
+
+
+HELD = 32 * 1024 * 1024
+"""Octets that may stand in memory for the answer about one piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def answer(
     if rows is None:
         return None
     piece = Piece(session, numbers, uids, rows, snapshot)
+    held = 0
     patterns: list[bytes] = []
     columns: list[Sequence[object]] = [numbers]
     for step in steps:
@@ -69,6 +74,10 @@ def answer(
             return None
         patterns.append(column[0])
         columns.append(column[1])
+        if isinstance(step, Texts | Section):
+            held += sum(map(len, cast("Sequence[bytes]", column[1])))
+        if held > HELD:
+            return None
     pattern = b"* %%d FETCH (%b)\r\n" % b" ".join(patterns)
     return Block(b"".join([pattern % values for values in zip(*columns, strict=True)]))
 

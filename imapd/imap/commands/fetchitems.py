@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from imapd.wire.scanner import Scanner
 
 IN_MEMORY = 64 * 1024
-"""Octets of a section that are kept while they are sent."""
+"""Octets of a section, or of a message, that are kept while they are sent."""
+
+_WHOLE = SectionSpec()
 
 Partial = tuple[int, int] | None
 
@@ -149,7 +151,9 @@ class Section(Body):
 
     def render(self, record: Record) -> bytes | Streamed | None:
         assert record.message is not None
-        if self.section == SectionSpec():
+        if self.section == _WHOLE:
+            if record.message.size <= IN_MEMORY:
+                return from_memory(self.label, b"".join(record.message.chunks()), self.partial)
             return streamed(self.label, record.message.size, record.message.chunks(), self.partial)
         text = self.section.text
         if text is not None and text.startswith("HEADER."):
@@ -248,6 +252,8 @@ def from_memory(label: bytes, octets: bytes | None, partial: Partial = None, bin
         octets = octets[partial[0] : partial[0] + partial[1]]
     if not octets:
         return label + b' ""'
+    if len(octets) <= IN_MEMORY:
+        return b"%b %b{%d}\r\n%b" % (label, b"~" if binary else b"", len(octets), octets)
     return Held(label, len(octets), slices(octets), binary)
 
 
