@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 
-from tests.bench import arriving, reading, report, servers
+from tests.bench import arriving, reading, report, servers, waiting, writing
 from tests.bench.compare import Figure, Place, Workload, measure
 from tests.bench.corpus import corpus
 from tests.bench.machine import room_to_watch
 
-WORKLOADS: tuple[Workload, ...] = (*arriving.WORKLOADS, *reading.WORKLOADS)
+WORKLOADS: tuple[Workload, ...] = (*arriving.WORKLOADS, *reading.WORKLOADS, *writing.WORKLOADS, *waiting.WORKLOADS)
 
 # What has its place here and is not measured yet.
 LATER = (
@@ -53,6 +54,7 @@ def main(words: list[str]) -> int:
     if chosen.list:
         print("\n".join(f"{one.name:20} {'; '.join(figure.title for figure in one.measures)}" for one in WORKLOADS))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the servers are to end with us
     where = report.machine(chosen.folder.parent, f"Dovecot {servers.dovecot_version()}", shown(words))
     with room_to_watch():
         figures, left_out = everything(chosen)
@@ -78,15 +80,13 @@ def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
     mail = corpus(chosen.folder, max(chosen.messages), servers.owner())
     run = chosen.folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    people = ["big", "cold", "writer", *arriving.names(), *arriving.idle_names(chosen.sessions)]
-    pair = servers.Pair(run, mail, people)
+    pair = servers.Pair(run, mail, [*arriving.names(), *arriving.idle_names(chosen.sessions)])
     figures: list[Figure] = []
     left_out: list[str] = []
     try:
         for count in sorted(chosen.messages):
-            place = Place(pair, mail, count, chosen.sessions)
-            for name in ("big", "cold"):
-                pair.renew(name, count)
+            place = Place(pair, mail, pair.new_person(), count, chosen.sessions)
+            pair.give_mail(place.big, count)
             for workload in workloads:
                 if not workload.sized and count != min(chosen.messages):
                     continue

@@ -76,13 +76,14 @@ class Workload:
 
 @dataclass(slots=True)
 class Place:
-    """Where workloads run: the servers, the corpus, how many messages the large mailboxes have, and how much is done."""
+    """Where workloads run: the servers, the corpus, who has the large mailbox and how many messages it has, and how many
+    are idle."""
 
     pair: Pair
     corpus: Corpus
+    big: str
     count: int
     sessions: int = 1000
-    short: bool = True
 
 
 @dataclass(slots=True)

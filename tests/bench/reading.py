@@ -30,9 +30,9 @@ def select(run: Run, connection: Connection, count: int) -> Answer:
     return answer
 
 
-def known(run: Run, name: str = "big") -> Connection:
+def known(run: Run) -> Connection:
     """Somebody who has selected the large mailbox, which is known to the server."""
-    connection = opened(run, name)
+    connection = opened(run, run.place.big)
     select(run, connection, run.count)
     return connection
 
@@ -61,15 +61,14 @@ def again(run: Run, key: str, connection: Connection, command: bytes) -> Answer:
     return answer
 
 
-def never_seen(run: Run) -> Connection:
-    """Somebody who has selected a mailbox that the server sees for the first time."""
-    run.place.pair.give_mail("cold", run.count)
+def never_seen(run: Run) -> tuple[str, Connection]:
+    """Somebody who has selected a mailbox that the server sees for the first time: his name, and he."""
+    name = run.place.pair.never_seen(run.server, run.count)
     run.server.wait_until_quiet()
-    run.place.pair.forget("cold", run.server)
-    connection = opened(run, "cold")
+    connection = opened(run, name)
     run.server.wait_until_quiet(2, 0.1)
     checks.selected(timed(run, "select_first", connection, b"SELECT INBOX"), run.count)
-    return connection
+    return name, connection
 
 
 # -- a mailbox never seen ----------------------------------------------------------------------------------------------
@@ -77,17 +76,16 @@ def never_seen(run: Run) -> Connection:
 
 def first_look(run: Run) -> None:
     """SELECT and the newest 50, as a client does that shows a mailbox."""
-    with never_seen(run) as connection:
-        numbers = range(max(1, run.count - 49), run.count + 1)
-        answer = timed(run, "newest_first", connection, b"FETCH %d:* (UID FLAGS %s)" % (numbers[0], LIST))
-        outside, _, _ = checks.fetched(answer, numbers)
-        checks.described(outside, answer, len(numbers))
-        checks.sizes(outside, run.place.corpus.octets(run.count) - run.place.corpus.octets(numbers[0] - 1))
+    _, connection = never_seen(run)
+    numbers = range(max(1, run.count - 49), run.count + 1)
+    answer = timed(run, "newest_first", connection, b"FETCH %d:* (UID FLAGS %s)" % (numbers[0], LIST))
+    outside, _, _ = checks.fetched(answer, numbers)
+    checks.described(outside, answer, len(numbers))
+    checks.sizes(outside, run.place.corpus.octets(run.count) - run.place.corpus.octets(numbers[0] - 1))
 
 
 def envelope_first(run: Run) -> None:
-    with never_seen(run) as connection:
-        _whole_list(run, "envelope_first", connection)
+    _whole_list(run, "envelope_first", never_seen(run)[1])
     run.values.pop("select_first")
 
 
@@ -99,17 +97,17 @@ def envelope_indexed(run: Run) -> None:
             connection.ask(b"FETCH 1:* (%s)" % LIST)
             _whole_list(run, "envelope_indexed", connection)
         return
-    never_seen(run).close()
+    name, connection = never_seen(run)
+    connection.close()
     run.values.pop("select_first")
     run.others["background_s"] = run.server.wait_until_quiet(120, 1.0)
-    with opened(run, "cold") as connection:
+    with opened(run, name) as connection:
         select(run, connection, run.count)
         _whole_list(run, "envelope_indexed", connection)
 
 
 def headers_first(run: Run) -> None:
-    with never_seen(run) as connection:
-        _webmail(run, "headers_first", connection)
+    _webmail(run, "headers_first", never_seen(run)[1])
     run.values.pop("select_first")
 
 
@@ -120,11 +118,11 @@ def select_warm(run: Run) -> None:
     """The first SELECT of a session, of one after the other, when the mailbox is known."""
     times = []
     for session in range(7):
-        with opened(run, "big") as connection:
+        with opened(run, run.place.big) as connection:
             answer = select(run, connection, run.count)
             if session > 1:
                 times.append(answer.seconds * 1000)
-    with opened(run, "big") as connection:
+    with opened(run, run.place.big) as connection:
         timed(run, "select_warm", connection, b"SELECT INBOX")
     run.values["select_warm"] = statistics.median(times)
 
@@ -176,7 +174,7 @@ def bodies_tls(run: Run) -> None:
 
 def _bodies(run: Run, key: str, tls: bool) -> None:
     count = min(run.count, BODIES)
-    with opened(run, "big", tls) as connection:
+    with opened(run, run.place.big, tls) as connection:
         select(run, connection, run.count)
         answer = again(run, key, connection, b"FETCH 1:%d (UID BODY.PEEK[])" % count)
         outside, literals, octets = checks.fetched(answer, range(1, count + 1))

@@ -31,6 +31,8 @@ DOVECOTS = {
     HIBERNATE: "login processes reused, sessions hibernate after 5 s of IDLE",
 }
 
+NEW_PEOPLE = 1000  # who are seen once
+
 LIMITS = """\
 mail_max_userip_connections = 100000
 default_client_limit = 20000
@@ -230,10 +232,13 @@ class Pair:
     def __init__(self, folder: Path, corpus: Corpus, people: list[str]) -> None:
         self.folder, self.corpus = folder, corpus
         dovecots = folder / "dovecot-mail"
+        new = [f"new{number}" for number in range(NEW_PEOPLE)]
         dovecots.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             give(dovecots)
-        self._servers: dict[str, Server] = {IMAPD: Imapd(folder / "imapd", dict.fromkeys(people, "secret"))}
+        self._servers: dict[str, Server] = {IMAPD: Imapd(folder / "imapd", dict.fromkeys([*people, *new], "secret"))}
+        self._new_people = iter(new)
+        self._cold: dict[Path, Path] = {}  # mail root: the Maildir that was never seen, until it was
         for name in DOVECOTS:
             self._servers[name] = DovecotServer(folder / name, name, dovecots)
 
@@ -260,10 +265,10 @@ class Pair:
         """Where a person's mail lies, with imapd and with Dovecot."""
         return [self._servers[IMAPD].home(name), self._servers[DEFAULT].home(name)]
 
-    def give_mail(self, name: str, count: int, *, own_files: bool = False) -> None:
-        """The first `count` messages into a person's INBOX of both, indexes and other mailboxes gone; links to the
-        corpus, or files of its own for what writes. A person who has just these keeps the files."""
-        for home in self.homes(name):
+    def give_mail(self, name: str, count: int, *, own_files: bool = False, only: Server | None = None) -> None:
+        """The first `count` messages into a person's INBOX, for both or `only` one of them; links to the corpus, which
+        are kept where they are there already, or for what writes files of its own, always new."""
+        for home in [only.home(name)] if only else self.homes(name):
             if home.exists() and not own_files and self._has(home, count):
                 continue
             shutil.rmtree(home, ignore_errors=True)
@@ -276,12 +281,19 @@ class Pair:
         except FileNotFoundError:
             return False
 
-    def renew(self, name: str, count: int) -> None:
-        """The same, and nothing is left of what servers knew. Nobody may be logged in as him."""
-        self.give_mail(name, count)
-        for home in self.homes(name):
-            corpora.forget(home)
+    def new_person(self) -> str:
+        """Somebody whom no server has seen: servers remember people, and keep their mail files open for a while."""
+        return next(self._new_people)
 
-    def forget(self, name: str, server: Server) -> None:
-        """Take away what a server keeps beside a person's messages. Nobody may be logged in as him."""
-        corpora.forget(server.home(name))
+    def never_seen(self, server: Server, count: int) -> str:
+        """Somebody new whose INBOX has the first `count` messages: for this server the first look at it."""
+        name = self.new_person()
+        home = server.home(name)
+        before = self._cold.pop(server.mail, None)
+        if before is not None and self._has(before, count):
+            before.rename(home)
+            corpora.forget(home)
+        else:
+            corpora.make_maildir(self.corpus, count, home, own_files=False, owner=owner())
+        self._cold[server.mail] = home
+        return name

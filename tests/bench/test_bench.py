@@ -79,7 +79,7 @@ def test_a_server_that_loses_a_message_is_not_measured(folder):
     workload = next(one for one in reading.WORKLOADS if one.name == "uidflags")
     try:
         with pytest.raises(WrongAnswer, match="SELECT of 1000 messages"):
-            measure(workload, Place(pair, mail, 1000), 1)
+            measure(workload, Place(pair, mail, "big", 1000), 1)
     finally:
         pair.stop()
 
