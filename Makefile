@@ -16,6 +16,7 @@ STAMP = $(VENV)/installed
 FUZZ_SECONDS ?= 200
 KILLS ?= 5000
 CUTS ?= 3000
+DELIVERY_SECONDS ?= 600
 
 .PHONY: run test quick check bench bench-full bench-directories fuzz hostile faults docs clean
 
@@ -62,6 +63,7 @@ faults: $(STAMP)-test
 	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) || status=1; \
 	$(BIN)/python -m tests.faults.failingcalls || status=1; \
+	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) || status=1; \
 	exit $$status
 
 docs: $(STAMP)

@@ -1,0 +1,302 @@
+"""Other programs in the same mail file: python -m tests.faults.deliveries --seconds 600
+
+A delivery agent of Debian's delivers 20 messages a second into a mail file, mutt changes flags in it again and again, an
+IMAP client moves the oldest messages away; on each of two workers clients wait in IDLE. In the end each message is there,
+whole and once, each waiting client has heard of each of them once, under the same UID, and the flags that mutt set are told.
+What it takes from the delivery until a client has fetched the message is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.faults.kills import percentiles, started
+from tests.mailstore.together import text_of, token_of
+from tests.support.daemon import Client, Daemon
+
+RATE = 20.0
+KEPT = 150
+"""Messages that stay in INBOX, about: mutt reads all of them each time."""
+END = "end"
+AGENTS = ("maildrop", "procmail")
+_MOST = 120.0  # seconds that anything may take in the end
+
+
+class Place:
+    """Where the agent delivers and mutt looks: the mail file of one person, in one format."""
+
+    def __init__(self, daemon: Daemon, folder: Path, format: str) -> None:
+        self.file = daemon.maildir("anna")
+        self.is_mbox = format == "mbox"
+        self.folder = folder
+
+    def agent(self, name: str) -> list[str]:
+        """The command that takes a message on its standard input."""
+        rules = self.folder / f"{name}-rules"
+        if name == "maildrop":
+            rules.write_text(f'to "{self.file}"\n')
+            os.chmod(rules, 0o600)
+            return ["maildrop", str(rules)]
+        rules.write_text(f"DEFAULT={self.file}{'' if self.is_mbox else '/'}\nLOCKFILE={self.file}.lock\n"
+                         if self.is_mbox else f"DEFAULT={self.file}/\n")  # fmt: skip
+        os.chmod(rules, 0o600)
+        return ["procmail", "-m", str(rules)]
+
+    def mutt(self, keys: str) -> None:
+        """Start mutt on the mail file and type some keys."""
+        home = self.folder / "mutt"
+        (home / "Mail").mkdir(parents=True, exist_ok=True)
+        kind = "mbox" if self.is_mbox else "Maildir"
+        (home / "muttrc").write_text(
+            f'set mbox_type={kind} header_cache= spoolfile="" confirmcreate=no confirmappend=no delete=yes quit=yes\n'
+            f'set mark_old=no wait_key=no resolve=no move=no sort=mailbox-order\npush "{keys}"\n'
+        )
+        subprocess.run(
+            ["script", "-qec", f"mutt -n -F {home}/muttrc -f {self.file}", "/dev/null"],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+            env={**os.environ, "HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "120", "LINES": "40"},
+        )  # fmt: skip
+
+
+class Worker(threading.Thread):
+    """A thread whose failure is told by whoever ends it."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.over = threading.Event()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as failure:
+            self.failure = failure
+
+    def work(self) -> None:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        self.over.set()
+        self.join(_MOST)
+        if self.failure is not None:
+            raise AssertionError(f"{type(self).__name__}: {self.failure!r}") from self.failure
+        assert not self.is_alive(), f"{type(self).__name__} does not end"
+
+
+class Deliverer(Worker):
+    """The delivery agent, at a steady rate."""
+
+    def __init__(self, command: list[str]) -> None:
+        super().__init__()
+        self.command = command
+        self.delivered: dict[str, float] = {}
+
+    def work(self) -> None:
+        began, number = time.monotonic(), 0
+        while not self.over.wait(max(0.0, began + number / RATE - time.monotonic())):
+            number += 1
+            self.deliver(f"d.{number}")
+
+    def deliver(self, token: str) -> None:
+        text = b"From: a@example.org\n" + text_of(token).replace(b"\r\n", b"\n")
+        done = subprocess.run(self.command, input=text, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        self.delivered[token] = time.monotonic()
+
+
+class Mutt(Worker):
+    """Somebody who flags messages, and takes flags off, in the file itself."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.runs = 0
+
+    def work(self) -> None:
+        while not self.over.wait(0.3):
+            self.place.mutt(
+                "<first-entry><flag-message><last-entry><flag-message><previous-entry><toggle-new><sync-mailbox><quit>"
+            )
+            self.runs += 1
+
+
+class Archivist(Worker):
+    """A client that moves the oldest messages to another mailbox."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self.client = client
+        self.moved = 0
+
+    def work(self) -> None:
+        self.client.ok("SELECT INBOX")
+        while not self.over.wait(1.0):
+            (found,) = [line for line in self.client.ok("UID SEARCH ALL") if line.startswith(b"* SEARCH")]
+            old = sorted(int(uid) for uid in found.split()[2:])[:-KEPT]
+            if old:
+                self.client.ok(f"UID MOVE {','.join(map(str, old))} Archive")
+                self.moved += len(old)
+
+
+class Waiting(Worker):
+    """A client in IDLE, that fetches what it hears of."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self.client = client
+        self.seen: dict[str, tuple[int, float]] = {}
+        self.twice: list[str] = []
+        self._next = 1
+
+    def work(self) -> None:
+        self.client.ok("SELECT INBOX")
+        while END not in self.seen:
+            self._fetch()
+            if END in self.seen:
+                return
+            tag = self.client.begin("IDLE")
+            while b" EXISTS" not in (response := self.client.response()):
+                assert response, "the connection ended"
+            self.client.send(b"DONE\r\n")
+            self.client.finish(tag)
+
+    def _fetch(self) -> None:
+        more = True
+        while more:
+            untagged = self.client.ok(f"UID FETCH {self._next}:* (UID BODY.PEEK[HEADER.FIELDS (token)])")
+            now = time.monotonic()
+            for line in untagged:
+                uid, token = re.search(rb"UID (\d+)", line), re.search(rb"token: (\S+)", line)
+                if uid and token and int(uid[1]) >= self._next:
+                    self._note(token[1].decode(), int(uid[1]), now)
+            self._next = max([self._next, *(uid + 1 for uid, _ in self.seen.values())])
+            more = any(b" EXISTS" in line for line in untagged)
+
+    def _note(self, token: str, uid: int, now: float) -> None:
+        if token in self.seen:
+            self.twice.append(token)
+        self.seen[token] = uid, now
+
+
+def contents(client: Client, name: str) -> tuple[Counter[str], dict[str, bool]]:
+    """The tokens of whole messages in a mailbox, and which of them are flagged."""
+    tokens: Counter[str] = Counter()
+    flagged: dict[str, bool] = {}
+    client.ok(f"EXAMINE {name}")
+    for line in client.ok("FETCH 1:* (FLAGS BODY.PEEK[])"):
+        if (literal := re.search(rb"BODY\[\] \{(\d+)\}\r\n", line)) is not None:
+            text = line[literal.end() : literal.end() + int(literal[1])]
+            token = token_of(text[text.index(b"token: ") :])
+            tokens[token] += 1
+            flagged[token] = b"\\Flagged" in line.replace(text, b"")
+    return tokens, flagged
+
+
+def on_disk(maildir: Path) -> tuple[Counter[str], dict[str, bool]]:
+    """The same as the files tell it."""
+    tokens: Counter[str] = Counter()
+    flagged: dict[str, bool] = {}
+    for path in [*maildir.glob("cur/*"), *maildir.glob("new/*"), *maildir.glob(".Archive/*/*")]:
+        if found := re.search(rb"^token: (\S+)$", path.read_bytes(), re.MULTILINE):
+            tokens[found[1].decode()] += 1
+            flagged[found[1].decode()] = "F" in path.name.rpartition(":2,")[2]
+    return tokens, flagged
+
+
+def waiting_on_all_workers(daemon: Daemon, number: int) -> list[Waiting]:
+    """So many clients in IDLE, and more until every worker has one."""
+    clients: list[Waiting] = []
+    while len(clients) < number or len(_busy(daemon)) < len(daemon.workers()):
+        clients.append(Waiting(daemon.login()))
+        assert len(clients) < 200, "one worker gets all the clients"
+    return clients
+
+
+def _busy(daemon: Daemon) -> set[str]:
+    return set(re.findall(r" login id=(\d+)\.", daemon.log()))
+
+
+def trial(folder: Path, seconds: float, agent: str = "maildrop", format: str = "", say=print) -> list[float]:
+    """Let everybody work so long; how long each message took to each waiting client, in seconds."""
+    mail = f"format = {format}" if format else ""
+    with started(Daemon(folder / "imapd", people={"anna": "secret"}, mail=mail)) as daemon:
+        place = Place(daemon, folder, format)
+        client = daemon.login()
+        client.ok("CREATE Archive")
+        clients = waiting_on_all_workers(daemon, 4)
+        deliverer, mutt, archivist = Deliverer(place.agent(agent)), Mutt(place), Archivist(client)
+        for each in (*clients, deliverer, mutt, archivist):
+            each.start()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not any(each.failure for each in (*clients, deliverer, mutt, archivist)):
+            time.sleep(0.2)
+        for each in (deliverer, mutt, archivist):
+            each.end()
+        deliverer.deliver(END)
+        for each in clients:
+            each.end()
+            each.client.close()
+        client.ok("UNSELECT")
+        _compare(client, daemon, place, deliverer, clients)
+        client.close()
+        assert not daemon.tracebacks(), daemon.log()[-4000:]
+    waits = [max(0.0, each.seen[token][1] - at) for each in clients for token, at in deliverer.delivered.items()]
+    say(
+        f"{len(deliverer.delivered)} messages by {agent} in {seconds:.0f} s, {mutt.runs} times mutt, {archivist.moved} moved, {len(clients)} clients in IDLE on 2 workers"
+    )
+    say(
+        f"from the delivery until fetched: {percentiles(waits)}; {sum(wait > 1 for wait in waits)} took longer than a second"
+    )
+    return waits
+
+
+def _compare(client: Client, daemon: Daemon, place: Place, deliverer: Deliverer, clients: list[Waiting]) -> None:
+    inbox, flags_there = contents(client, "INBOX")
+    archive, more_flags = contents(client, "Archive")
+    expected, found = Counter(dict.fromkeys(deliverer.delivered, 1)), inbox + archive
+    assert found == expected, f"lost: {expected - found}, twice: {found - expected}"
+    for each in clients:
+        assert not each.twice, f"told twice: {each.twice}"
+        assert each.seen.keys() == deliverer.delivered.keys(), (
+            f"not told: {deliverer.delivered.keys() - each.seen.keys()}"
+        )
+        assert {token: uid for token, (uid, _) in each.seen.items()} == {t: u for t, (u, _) in clients[0].seen.items()}
+    if not place.is_mbox:
+        files, flags = on_disk(daemon.maildir("anna"))
+        assert files == expected, f"lost on disk: {expected - files}, twice: {files - expected}"
+        told = flags_there | more_flags
+        assert flags == told, f"flags differ: {[token for token in flags if flags[token] != told[token]]}"
+        assert any(flags.values()), "mutt flagged nothing"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--agent", choices=AGENTS, default="maildrop")
+    parser.add_argument(
+        "--format", default="", help="of the mail file: maildir or mbox; the server's default otherwise"
+    )
+    options = parser.parse_args()
+    if shutil.which(options.agent) is None:
+        print(f"{options.agent} is not on this machine: apt-get install {options.agent}")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="imapd-deliveries-") as folder:
+        try:
+            trial(Path(folder), options.seconds, options.agent, options.format)
+        except AssertionError as broken:
+            print(f"{type(broken).__name__}: {broken}")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
