@@ -57,7 +57,7 @@ def _locked(path: bytes, now: float, mode: int) -> Iterator[None]:
     try:
         os.close(maildir.create_file(lock, mode))
     except FileExistsError:
-        raise Retry(reason=f"Dovecot is writing {path!r} at this moment") from None
+        raise Retry(reason=f"Dovecot is writing {os.fsdecode(path)} at this moment") from None
     try:
         yield
     finally:

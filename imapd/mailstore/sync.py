@@ -237,8 +237,9 @@ class _Look:
         index, box = self._index, self._box
         reflagged = {row.id for row, located, mask in self._moved
                      if mask != row.mask or self._needs_rename(located, mask)}  # fmt: skip
-        rows, uidnext = self._rows()
-        stamps = {"uidnext": uidnext, **stamps}
+        uids, numbers = self._uids()
+        rows = self._rows(uids)
+        stamps = numbers | stamps
         if not (self._moved or self._vanished or self._arrived):
             if any(getattr(box, column) != value for column, value in stamps.items()):
                 with index.settling():
@@ -264,9 +265,8 @@ class _Look:
         letters = self._names.letters(mask, maildir.letters_of(name))
         return set(letters) != set(maildir.letters_of(name)) and (place == CUR or bool(letters))
 
-    def _rows(self) -> tuple[list[MessageRow], int]:
-        """Rows for what arrived, and the next UID after them."""
-        uids, uidnext = self._uids()
+    def _rows(self, uids: list[int]) -> list[MessageRow]:
+        """Rows for what arrived."""
         keywords = courier.keywords(self._folder) if self._given and self._arrived else {}
         rows: list[MessageRow] = []
         for uid, ((place, name), found, base) in zip(uids, self._arrived, strict=True):
@@ -277,13 +277,15 @@ class _Look:
                 id=message_id(self._box.id, uid), place=place, file=name, base=None, mask=mask,
                 modseq=self._box.modseq + 1, size=found.size, octets=found.octets if found.counted else 0,
                 date=found.date, pending=base in keywords and self._needs_rename((place, name), mask)))  # fmt: skip
-        return rows, uidnext
+        return rows
 
-    def _uids(self) -> tuple[list[int], int]:
-        """The UIDs of what arrived: those it had elsewhere, and then new ones (rule 8); and the next one."""
+    def _uids(self) -> tuple[list[int], dict[str, object]]:
+        """The UIDs of what arrived: those it had elsewhere, and then new ones (rule 8). And the mailbox's next UID, and
+        its watermark of \\Recent: what had a UID elsewhere was seen there."""
         known = self._given.uids if self._given else {}
         had = {base: uid for _, _, base in self._arrived if (uid := known.get(base))}
-        uidnext = max([self._box.uidnext, *[uid + 1 for uid in had.values()]])
+        seen = set(had.values())
+        uidnext = max([self._box.uidnext, *[uid + 1 for uid in seen]])
         if self._given and (self._complete or len(had) < len(self._arrived)):
             uidnext = max(uidnext, self._given.uidnext)
         uids: list[int] = []
@@ -291,4 +293,5 @@ class _Look:
             uid = had.pop(base, 0)  # a second file of the same name is a second message
             uids.append(uid or uidnext)
             uidnext += not uid
-        return uids, uidnext
+        recent = max([self._box.recent, *seen])
+        return uids, {"uidnext": uidnext, "recent": recent}

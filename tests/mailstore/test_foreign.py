@@ -65,6 +65,15 @@ def test_later_mailboxes_have_a_higher_uidvalidity(home):
     assert worker.ann.status("Later").uidvalidity > far + 1
 
 
+def test_what_was_seen_elsewhere_is_not_recent(home):
+    message(home, "1.a:2,")
+    message(home, "2.b", place="new")
+    dovecot(home, "V77 N9", "5 :1.a")
+    worker = Worker(home)
+    worker.look()
+    assert worker.ann.status("INBOX").recent == 1
+
+
 def test_an_empty_mailbox_keeps_its_next_uid(home):
     dovecot(home, "V77 N50")
     assert uids(Worker(home)) == ({}, 77, 50)
