@@ -1,5 +1,7 @@
 """`imapd deliver`: a message from a pipe, and every exit code."""
 
+import contextlib
+import mailbox
 import os
 import subprocess
 import sys
@@ -44,6 +46,16 @@ def test_a_message_is_delivered_without_a_daemon(site):
     above = b"Return-Path: <me@example.net>\nDelivered-To: anna@example.org\n"
     assert stored(site) == [above + TEXT]
     assert (site.maildir() / "imapd-owner").read_text() == "people/uid=anna,dc=example,dc=org\n"
+
+
+def test_an_mbox(site):
+    path = site.folder / "imapd.ini"
+    path.write_text(path.read_text().replace("create = yes", "create = yes\nformat = mbox"))
+    for number in range(2):
+        assert deliver(site, "anna", "-f", "a@b", text=b"Subject: %d\n\nFrom me\n" % number) == (0, "")
+    with contextlib.closing(mailbox.mbox(site.maildir() / "inbox", create=False)) as box:
+        assert [message["Subject"] for message in box] == ["0", "1"]
+        assert box[1]["Return-Path"] == "<a@b>"
 
 
 @pytest.mark.parametrize(
