@@ -15,7 +15,9 @@ with a dot, locks, other programs' indexes, our own files, files that do not beg
 import contextlib
 import errno
 import os
+import re
 import stat
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -33,6 +35,7 @@ _OURS: Final = (b"imapd", b"dovecot")
 _RESERVED: Final = (b"tmp", b"subscriptions", *INBOX_FILES)
 _ENDS: Final = (b".lock", b".msf", CHILDREN)
 _LONGEST: Final = 255
+_SHIFTED: Final = re.compile(rb"&(A[A-H][AEIMQUYcgkosw048])-")
 _DEEPEST: Final = 50
 
 
@@ -190,12 +193,16 @@ def level_to_disk(level: str, first: bool) -> bytes:
 
 
 def _base64(letter: str) -> bytes:
-    from binascii import b2a_base64
-
     return b2a_base64(letter.encode("utf-16-be"), newline=False).rstrip(b"=").replace(b"/", b",")
 
 
 def _level_from_disk(level: bytes) -> str:
+    pieces = _SHIFTED.split(level)  # every second one is a letter that modified UTF-7 would never shift out by itself
+    pieces[1::2] = [a2b_base64(letter + b"=")[1:] for letter in pieces[1::2]]
+    return "".join([piece.decode("ascii") if number % 2 else _decoded(piece) for number, piece in enumerate(pieces)])
+
+
+def _decoded(level: bytes) -> str:
     try:
         text = names.decode_pattern(level, utf8=False)
     except names.BadName:

@@ -1,0 +1,510 @@
+"""The mbox store among other programs: deliveries, mail readers that rewrite the file, other servers' UIDs, odd trees."""
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from imapd.mailstore import mboxsync, mboxwriteback
+from imapd.mailstore.choice import Kinds
+from imapd.mailstore.errors import Denied, FileLocked, NoSuchMailbox
+from imapd.mailstore.mboxlock import take
+from imapd.mailstore.mboxtree import level_to_disk, name_of
+from imapd.mailstore.message import to_wire
+from imapd.model.flags import FlagChange
+from tests.mailstore.maildirhouse import WIRE, WaitingLoop, Worker
+
+FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
+
+
+def text(number: int, body: bytes = b"") -> bytes:
+    return b"Subject: %d\nFrom: ann@example.org\n\n%s\n" % (number, body or b"Text %d." % number)
+
+
+def mbox(*texts: bytes) -> bytes:
+    return b"".join([FROM + one + b"\n" for one in texts])
+
+
+def with_fields(fields: bytes, message: bytes) -> bytes:
+    return fields + message
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """Ann's mail file, a file."""
+    path = tmp_path / "ann"
+    path.write_bytes(mbox(text(1), text(2), text(3)))
+    return path
+
+
+@pytest.fixture
+def worker(file):
+    made = Worker(file, kinds=Kinds(root=str(file.parent)))
+    yield made
+    made.store.close()
+
+
+def again(worker: Worker) -> Worker:
+    """The next process."""
+    worker.crash()
+    return Worker(worker.home, worker.loop, kinds=Kinds(root=str(worker.home.parent)))
+
+
+def deliver(file: Path, *texts: bytes) -> None:
+    with open(file, "ab") as end:
+        end.write(mbox(*texts))
+
+
+def subjects(worker: Worker, name: str = "INBOX") -> dict[int, int]:
+    return {uid: int(re.search(rb"Subject: (\d+)", one)[1]) for uid, one in worker.texts(name).items()}
+
+
+def test_a_mail_file_is_an_inbox_and_its_index_lies_beside_it(worker, file):
+    assert worker.texts() == {number: to_wire(text(number)) for number in (1, 2, 3)}
+    assert sorted(os.listdir(file.parent)) == ["ann", "ann.folders"]
+    worker.ann.create("Work")
+    worker.ann.create("Work/2026")
+    worker.put("Work/2026")
+    assert (file.parent / "ann.folders" / "Work.sbd" / "2026").read_bytes().startswith(b"From ")
+    assert [entry.name for entry in worker.ann.mailboxes()] == ["INBOX", "Work", "Work/2026"]
+
+
+def test_the_folders_lie_where_the_setting_says(tmp_path):
+    file = tmp_path / "spool" / "ann"
+    file.parent.mkdir()
+    file.write_bytes(mbox(text(1)))
+    kinds = Kinds(root=str(tmp_path), folders="folders/{mail_file}")
+    worker = Worker(file, kinds=kinds)
+    assert (tmp_path / "folders" / "spool" / "ann" / "imapd-index.sqlite").exists()
+    assert kinds.directory_of(str(file)) == str(tmp_path / "folders" / "spool" / "ann")
+    worker.store.close()
+
+
+def test_a_delivery_is_one_more_message(worker, file):
+    view = worker.look()
+    deliver(file, text(4))
+    assert subjects(worker) == {1: 1, 2: 2, 3: 3, 4: 4}
+    assert worker.look().keys() - view.keys() == {4}
+
+
+def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monkeypatch):
+    monkeypatch.setattr(mboxsync, "LARGE", 100)
+    worker.look()
+    starts = []
+
+    class Noting(mboxsync.Scan):
+        def __init__(self, fd, start, end):
+            starts.append(start)
+            super().__init__(fd, start, end)
+
+    monkeypatch.setattr(mboxsync, "Scan", Noting)
+    size = file.stat().st_size
+    deliver(file, text(4))
+    assert subjects(worker)[4] == 4
+    assert starts == [size]
+    worker.loop.advance(3600)  # another program may have changed something before the tail: the whole is read later
+    worker.look()
+    assert starts == [size, 0]
+
+
+def test_a_first_sight_of_many_messages_is_taken_in_by_parts(file, monkeypatch):
+    monkeypatch.setattr(mboxsync, "AT_ONCE", 7)
+    file.write_bytes(mbox(*[text(number) for number in range(1, 31)]))
+    worker = Worker(file)
+    assert subjects(worker) == {number: number for number in range(1, 31)}
+    worker.store.close()
+
+
+def test_flags_of_mutt_are_flags_and_merged_with_ours(worker, file):
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([1, 2], FlagChange.ADD, frozenset({"\\Flagged"}))
+    # What mutt writes: fields at the end of headers, Content-Length and Lines among them.
+    first = text(1).replace(b"\n\n", b"\nStatus: RO\nX-Status: A\nContent-Length: 8\nLines: 1\n\n", 1)
+    second = text(2).replace(b"\n\n", b"\nStatus: O\nContent-Length: 8\nLines: 1\n\n", 1)
+    file.write_bytes(mbox(first, second, text(3)))
+    assert worker.look() == {1: {"\\Flagged", "\\Seen", "\\Answered"}, 2: {"\\Flagged"}, 3: frozenset()}
+    mailbox.close()
+    assert worker.texts() == {number: to_wire(text(number)) for number in (1, 2, 3)}
+    assert re.findall(rb"X-Status: (\S*)", file.read_bytes()) == [b"AF", b"F", b""]
+
+
+def test_messages_keep_their_uids_when_another_program_deletes_and_adds(worker, file):
+    worker.look()
+    file.write_bytes(mbox(text(1), text(3), text(4)))
+    assert subjects(worker) == {1: 1, 3: 3, 4: 4}
+    file.write_bytes(mbox(text(9), text(3), text(4)))
+    assert subjects(worker) == {3: 3, 4: 4, 5: 9}
+    file.write_bytes(b"")
+    assert subjects(worker) == {}
+    deliver(file, text(1))
+    assert subjects(worker) == {6: 1}
+
+
+def test_twins_are_told_apart_by_their_order(worker, file):
+    file.write_bytes(mbox(text(1), text(1), text(1)))
+    mailbox = worker.open()
+    uids = list(worker.look())
+    mailbox.change_flags([uids[1]], FlagChange.ADD, frozenset({"\\Flagged"}))
+    deliver(file, text(1))
+    assert [sorted(flags) for flags in worker.look().values()] == [[], ["\\Flagged"], [], []]
+    mailbox.close()
+
+
+def test_flags_are_written_back_when_the_last_session_closes(worker, file):
+    mailbox, other = worker.open(), worker.open()
+    mailbox.snapshot()
+    mailbox.claim_recent(3)
+    mailbox.change_flags([2], FlagChange.ADD, frozenset({"\\Seen", "\\Deleted", "$Work"}))
+    before = file.read_bytes()
+    mailbox.close()
+    assert file.read_bytes() == before
+    other.close()
+    after = file.read_bytes()
+    assert b"X-UID: 2 " in after
+    assert b"X-Keywords: $Work " in after
+    assert re.findall(rb"\nStatus: (..)\nX-Status: (....)", after) == [
+        (b"O ", b"    "),
+        (b"RO", b"D   "),
+        (b"O ", b"    "),
+    ]
+    assert after.count(b"X-IMAPbase: ") == 1
+    # The next change finds room, and the file stays the same one.
+    inode = file.stat().st_ino
+    mailbox = worker.open()
+    mailbox.change_flags([1, 3], FlagChange.ADD, frozenset({"\\Answered"}))
+    mailbox.close()
+    assert file.stat().st_ino == inode
+    assert re.findall(rb"X-Status: (....)", file.read_bytes()) == [b"A   ", b"D   ", b"A   "]
+    assert worker.texts() == {number: to_wire(text(number)) for number in (1, 2, 3)}
+
+
+def test_an_expunged_message_never_comes_back(worker, file, monkeypatch):
+    monkeypatch.setattr(mboxwriteback, "SMALL", 10)  # so that it stays in the file for now
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    assert mailbox.expunge(None) == (2,)
+    assert b"Text 2." in file.read_bytes()
+    assert subjects(worker) == {1: 1, 3: 3}
+    deliver(file, text(4))
+    file.write_bytes(file.read_bytes().replace(b"Subject: 3\n", b"Subject: 3\nStatus: R\n"))
+    assert subjects(worker) == {1: 1, 3: 3, 4: 4}
+    other = again(worker)
+    assert subjects(other) == {1: 1, 3: 3, 4: 4}
+    mailbox = other.open()
+    mailbox.close()
+    assert b"Text 2." not in file.read_bytes()
+    assert subjects(other) == {1: 1, 3: 3, 4: 4}
+    other.store.close()
+
+
+def test_many_expunges_of_a_large_file_do_not_rewrite_it_each_time(worker, file, monkeypatch):
+    monkeypatch.setattr(mboxwriteback, "SMALL", 10)
+    rewritten = []
+    true = mboxwriteback.rewrite
+    monkeypatch.setattr(mboxwriteback, "rewrite", lambda mail, parts: (rewritten.append(1), true(mail, parts)))
+    file.write_bytes(mbox(*[text(number) for number in range(1, 41)]))
+    mailbox = worker.open()
+    for uid in list(worker.look())[:20]:
+        mailbox.change_flags([uid], FlagChange.ADD, frozenset({"\\Deleted"}))
+        mailbox.expunge([uid])
+    assert not rewritten
+    mailbox.close()
+    assert len(rewritten) == 1
+    assert len(worker.texts()) == 20
+
+
+UW = (
+    b"From MAILER-DAEMON Mon Nov 23 10:00:00 2026\nDate: 23 Nov 2026 10:00:00 +0000\n"
+    b"From: Mail System Internal Data <MAILER-DAEMON@mx>\n"
+    b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nMessage-ID: <1@mx>\n"
+    b"X-IMAP: 1000000007 0000000042 Work $Junk           \nStatus: RO\n\n"
+    b"This text is part of the internal format of your mail folder, and is not\na real message.\n\n"
+)
+
+
+def uw(number: int, uid: int, status: bytes, keywords: bytes = b"") -> bytes:
+    fields = b"\nStatus: %s\nX-Status: \nX-Keywords: %s\nX-UID: %d\n\n" % (status, keywords.ljust(30), uid)
+    return text(number).replace(b"\n\n", fields, 1)
+
+
+def test_the_uids_flags_and_keywords_of_uw_imapd_are_taken_over(tmp_path):
+    file = tmp_path / "ann"
+    file.write_bytes(UW + mbox(uw(1, 17, b"RO"), uw(2, 40, b"O", b"Work"), text(3)))
+    worker = Worker(file)
+    status = worker.ann.status("INBOX")
+    assert (status.uidvalidity, status.uidnext) == (1000000007, 44)
+    assert subjects(worker) == {17: 1, 40: 2, 43: 3}
+    assert worker.look() == {17: {"\\Seen"}, 40: {"Work"}, 43: frozenset()}
+    mailbox = worker.open()
+    assert mailbox.unclaimed_recent() == 40
+    mailbox.change_flags([43], FlagChange.ADD, frozenset({"New"}))
+    mailbox.close()
+    data = file.read_bytes()
+    assert data.startswith(UW[:60])
+    assert b"X-IMAP: 1000000007 0000000043 Work New " in data
+    assert subjects(worker) == {17: 1, 40: 2, 43: 3}
+    worker.store.close()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"X-IMAPbase: 1000000007 10\nX-UID: 7\n",
+        b"X-IMAPbase: 1000000007 10\nX-UID: 99\n",
+        b"X-IMAPbase: 0 1\nX-UID: 1\n",
+    ],
+)
+def test_uids_that_cannot_be_are_not_believed(tmp_path, fields):
+    file = tmp_path / "ann"
+    file.write_bytes(mbox(with_fields(fields, text(1)), with_fields(b"X-UID: 7\n", text(2))))
+    worker = Worker(file)
+    found = subjects(worker)
+    assert sorted(found.values()) == [1, 2]
+    assert len(found) == 2
+    assert max(found) < worker.ann.status("INBOX").uidnext <= 13
+    worker.store.close()
+
+
+def test_a_copy_of_a_mailbox_gets_a_uidvalidity_of_its_own(worker, file):
+    worker.open().close()
+    box = worker.open()
+    box.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    box.close()
+    shutil.copy(file, file.parent / "ann.folders" / "Copy")
+    assert worker.ann.status("Copy").uidvalidity != worker.ann.status("INBOX").uidvalidity
+    assert len(worker.texts("Copy")) == 3
+
+
+def test_a_lost_index_costs_no_uids_that_were_written_back(worker, file):
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    mailbox.change_flags([3], FlagChange.ADD, frozenset({"\\Seen", "Work"}))
+    mailbox.close()
+    uidvalidity = worker.ann.status("INBOX").uidvalidity
+    worker.store.close()
+    for path in (file.parent / "ann.folders").glob("imapd-index*"):
+        path.unlink()
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    assert (other.ann.status("INBOX").uidvalidity, subjects(other)) == (uidvalidity, {1: 1, 3: 3})
+    assert other.look()[3] == {"\\Seen", "Work"}
+    other.store.close()
+
+
+def test_a_lost_index_never_gives_a_uid_again_that_the_file_does_not_know(worker, file):
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
+    mailbox.close()
+    deliver(file, text(4), text(5))
+    assert subjects(worker) == {1: 1, 2: 2, 3: 3, 4: 4, 5: 5}  # 4 and 5 are in the index alone
+    uidvalidity = worker.ann.status("INBOX").uidvalidity
+    worker.store.close()
+    for path in (file.parent / "ann.folders").glob("imapd-index*"):
+        path.unlink()
+    file.write_bytes(file.read_bytes().replace(mbox(text(4)), b""))
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    assert other.ann.status("INBOX").uidvalidity != uidvalidity
+    other.store.close()
+
+
+def _without_fields(data: bytes) -> bytes:
+    return re.sub(rb"(?m)^(?:Content-Length: \d+ *\n(?:Lines: \d+\n)?|(?:X-)?Status:[ \w]*\n)", b"", data)
+
+
+CORPUS = Path("/work/shared/corpus/mbox")
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mail is not beside the checkout")
+@pytest.mark.parametrize("name", ["content-length", "issue1189", "simple", "unmunged"])
+def test_real_mailboxes_come_out_octet_by_octet_also_after_being_rewritten(tmp_path, name):
+    file = tmp_path / "ann"
+    data = (CORPUS / f"{name}.mbox").read_bytes()
+    file.write_bytes(data)
+    worker = Worker(file)
+    first = worker.texts()
+    # Without the fields that are no part of messages, everything of the file but From_ lines and separators is there.
+    rest = _without_fields(data)
+    assert all(_without_fields(one.replace(b"\r\n", b"\n")) in rest for one in first.values())
+    assert sum(map(len, first.values())) > 0.95 * len(rest)
+    mailbox = worker.open()
+    mailbox.change_flags(list(first), FlagChange.ADD, frozenset({"\\Seen", "Work"}))
+    mailbox.close()
+    assert worker.texts() == first
+    other = again(worker)
+    mailbox = other.open()
+    uids = list(first)
+    other.ann.create("Copies")
+    mailbox.copy(uids, "Copies")
+    assert list(other.texts("Copies").values()) == list(first.values())
+    mailbox.change_flags(uids[::2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    mailbox.close()
+    assert other.texts() == {uid: first[uid] for uid in uids[1::2]}
+    other.store.close()
+
+
+ODD = [
+    b"", b"\r\n", b"\r\n\r\n", b"x", b"Subject: x", b"Subject: x\r\n", b"Subject: x\r\n\r\n", b" folded\r\nA: b\r\n\r\nc",
+    b"From me Mon Nov 23 10:00:00 2026\r\nA: b\r\n\r\nFrom you Mon Nov 23 10:00:00 2026\r\nX: y\r\n\r\nz\r\n",
+    b"Status: RO\r\nX-UID: 5\r\nX-IMAPbase: 1 2\r\nContent-Length: 3\r\nLines: 1\r\nX-Imapd-Cut: 1\r\n\r\nbody\r\n",
+    b"X-Imapd-Kept: X-Imapd-Kept: y\r\n\r\nno end", b"A: b\r\n\r\n\r\n\r\nFrom \r\n\r\n", b"A: b\r\n\r\nbody\r\r\n\r",
+    b"\r\r\n\r\r\n", b">From x\r\n\r\n>From y\r\n", b"A: b\r\n\r\n" + b"From - \r\nSubject: z\r\n\r\n" * 5, b"\0\r\n\r\n\0",
+    b"A: " + b"x" * 600_000 + b"\r\nStatus: RO\r\n\r\nbody\r\n", b"A: b\r\n" * 100_000, b"x" * 524_288 + b"\r\n\r\nbody",
+]  # fmt: skip
+
+
+def test_what_a_client_appends_comes_back_octet_by_octet(worker, file):
+    placed = worker.put("INBOX", *ODD, flags=frozenset({"\\Seen"}))
+    expected = dict(zip(placed.uids, ODD, strict=True))
+
+    def check(one: Worker, name: str = "INBOX") -> None:
+        found = one.texts(name)
+        assert [text for uid, text in found.items() if name != "INBOX" or uid in expected] == ODD
+
+    check(worker)
+    deliver(file, text(9))
+    os.utime(file, (1, 1))  # all of it is read again
+    check(worker)
+    mailbox = worker.open()
+    mailbox.change_flags(list(expected), FlagChange.ADD, frozenset({"k" * 60}))
+    mailbox.close()  # and written again
+    check(worker)
+    worker.ann.create("Copies")
+    worker.open().copy(list(expected), "Copies")
+    check(worker, "Copies")
+    worker.store.close()
+    for path in (file.parent / "ann.folders").glob("imapd-*"):
+        path.unlink()
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    assert [one for one in other.texts().values() if one in ODD] == ODD
+    other.store.close()
+
+
+def test_a_torn_append_is_cut_off_unless_somebody_wrote_behind_it(worker, file):
+    worker.look()
+    before = file.read_bytes()
+    with open(file, "ab") as end:
+        end.write(FROM + b"Subject: to")
+    core = next(iter(worker.store._cores.values()))
+    core.locked(lambda bench: bench.index.update_box(1, cur_stamp=f"adding:{len(before)}:5000"))
+    assert subjects(worker) == {1: 1, 2: 2, 3: 3}
+    assert file.read_bytes() == before
+
+
+def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
+    worker = Worker(file)
+    worker.look()
+    with open(file, "r+b") as held, pytest.raises(FileLocked):
+        take(held.fileno(), ("fcntl",), write=True)
+        worker.put()
+    worker.put()
+    assert len(worker.texts()) == 4
+    assert sum(worker.loop.sleeps) > 20
+    worker.store.close()
+
+
+# Trees
+
+
+def test_a_directory_of_mboxes_is_an_account(tmp_path):
+    home = tmp_path / "ann"
+    (home / "Work.sbd" / "Deep").mkdir(parents=True)
+    (home / "Plain").mkdir()
+    for path in ("mbox", "Work", "Work.sbd/A", "Work.sbd/Deep/B", "Plain/C", "Gr\u00fcn", "&U,BTFw-"):
+        (home / path).write_bytes(mbox(text(1)))
+    for path in ("notes.txt", "Work.msf", ".hidden", "x.lock", "dovecot.index"):
+        (home / path).write_bytes(b"no mail\n")
+    (home / "empty").touch()
+    worker = Worker(home)
+    found = [entry.name for entry in worker.ann.mailboxes() if entry.selectable]
+    assert found == ["INBOX", "Gr\u00fcn", "Plain/C", "Work", "Work/A", "Work/Deep/B", "empty", "\u53f0\u5317"]
+    assert all(subjects(worker, name) == ({} if name == "empty" else {1: 1}) for name in found)
+    worker.ann.create("Plain/D")
+    assert (home / "Plain" / "D").exists()
+    worker.ann.rename("Work", "Play")
+    assert subjects(worker, "Play/Deep/B") == {1: 1}
+    assert not (home / "Work.sbd").exists()
+    worker.ann.delete("Play")
+    assert subjects(worker, "Play/A") == {1: 1}
+    worker.store.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tmp",
+        "imapd-index",
+        "subscriptions",
+        "x.lock",
+        "a.msf",
+        "b.sbd",
+        ".hidden",
+        "Dovecot",
+        "dovecot",
+        "mbox",
+        "v1.0",
+        "Gr\u00fcn",
+        "a&b",
+        "INBOX2",
+    ],
+)
+def test_any_name_finds_a_file(tmp_path, name):
+    assert name_of(level_to_disk(name, True)) == name
+    worker = Worker(tmp_path / "ann", kinds=Kinds("mbox"))
+    worker.ann.create(name)
+    worker.ann.create(f"{name}/{name}")
+    worker.put(f"{name}/{name}")
+    assert {entry.name for entry in worker.ann.mailboxes()} == {"INBOX", name, f"{name}/{name}"}
+    other = again(worker)
+    assert list(other.texts(f"{name}/{name}").values()) == [WIRE]
+    other.ann.delete(f"{name}/{name}")
+    other.ann.delete(name)
+    with pytest.raises(NoSuchMailbox):
+        other.ann.status(name)
+    other.store.close()
+
+
+def test_a_kind_that_is_set_refuses_the_other(tmp_path):
+    for name, kinds in (("a", Kinds("mbox")), ("b", Kinds("maildir"))):
+        Worker(tmp_path / name, kinds=kinds).store.close()
+        other = Kinds("maildir" if kinds.kind == "mbox" else "mbox")
+        with pytest.raises(Denied):
+            Worker(tmp_path / name, kinds=other)
+        made = Worker(tmp_path / name)  # by looking
+        made.put()
+        made.store.close()
+    assert (tmp_path / "a" / "inbox").read_bytes().startswith(b"From ")
+
+
+def test_an_inbox_that_was_removed_comes_back_empty(worker, file):
+    worker.look()
+    file.unlink()
+    assert subjects(worker) == {}
+    assert file.read_bytes() == b""
+    deliver(file, text(7))
+    assert list(subjects(worker).values()) == [7]
+
+
+def test_the_old_file_is_kept_for_a_while(file):
+    loop = WaitingLoop()
+    worker = Worker(file, loop)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    with open(file, "ab") as late:
+        mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
+        mailbox.expunge(None)
+        late.write(mbox(text(8)))
+    assert subjects(worker) == {2: 2, 3: 3, 4: 8}
+    [old] = [path for path in file.parent.iterdir() if ".imapd-old-" in path.name]
+    loop.time = lambda: time.time() + 1_000  # type: ignore[method-assign]
+    mailbox.snapshot()
+    assert not old.exists()
+    mailbox.close()
+    worker.store.close()
