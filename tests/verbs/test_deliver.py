@@ -52,7 +52,7 @@ def test_an_mbox(site):
     path = site.folder / "imapd.ini"
     path.write_text(path.read_text().replace("create = yes", "create = yes\nformat = mbox"))
     for number in range(2):
-        assert deliver(site, "anna", "-f", "a@b", text=b"Subject: %d\n\nFrom me\n" % number) == (0, "")
+        assert deliver(site, "anna", "-f", "a@b", text=b"Subject: %d\n\nline\n" % number) == (0, "")
     with contextlib.closing(mailbox.mbox(site.maildir() / "inbox", create=False)) as box:
         assert [message["Subject"] for message in box] == ["0", "1"]
         assert box[1]["Return-Path"] == "<a@b>"
