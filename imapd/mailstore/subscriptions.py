@@ -1,12 +1,14 @@
-"""The list of subscribed names, in the file `subscriptions` of the Maildir, as Dovecot keeps it.
+"""The list of subscribed names, where Dovecot keeps it: in `subscriptions` of a Maildir, in `.subscriptions` of a
+directory of mboxes.
 
-Both forms that Dovecot knows are read: the first has one name a line, levels separated by "." (or "/"); the second
-begins with "V<tab>2" and an empty line, and separates levels by tabs. Names are in modified UTF-7. The second form is
-written, since only there a level may have a "." in it. Where there is no such file yet, Courier's list is read
-(mailstore/courier). Writing replaces the file as one step, under the account's lock.
+Both forms that Dovecot knows are read: the first has one name a line, levels separated by "." (or "/", and among mboxes
+by "/" alone); the second begins with "V<tab>2" and an empty line, and separates levels by tabs. Names are in modified
+UTF-7. The second form is written, since only there a level may have a "." in it. Where there is no such file yet,
+Courier's list is read (mailstore/courier). Writing replaces the file as one step, under the account's lock.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from imapd.mailstore import courier, maildir
@@ -15,6 +17,7 @@ from imapd.mailstore.errors import UnknownOutcome
 from imapd.model import names
 
 FILE: Final = b"/subscriptions"
+MBOX_FILE: Final = b"/.subscriptions"
 _HEADER: Final = b"V\t2\n\n"
 _LONGEST: Final = 4 * 1024 * 1024
 
@@ -34,38 +37,47 @@ def change(bench: Bench, name: str, subscribed: bool) -> None:
 
 def hand_over(bench: Bench) -> None:
     """Write the list where it was read from Courier's."""
-    if not os.path.lexists(bench.root + FILE) and (listed := _load(bench.root)):
+    if not os.path.lexists(_path(bench.root)) and (listed := _load(bench.root)):
         _write(bench, listed)
 
 
 def _write(bench: Bench, listed: list[str]) -> None:
     data = _HEADER + b"".join([_line(other) + b"\n" for other in listed])
-    maildir.replace_file(bench.root + FILE, data, bench.scratch(), bench.settings.file_mode)
+    maildir.replace_file(_path(bench.root), data, bench.scratch(), bench.settings.file_mode)
     try:
         maildir.sync_directory(bench.root)
     except OSError as error:
         raise UnknownOutcome(reason=explained(error).reason) from error
 
 
+def _path(root: bytes) -> bytes:
+    """The file that is written."""
+    return root + (FILE if maildir.is_folder(root) else MBOX_FILE)
+
+
 def _load(root: bytes) -> list[str]:
     """The names in their order; what is no name is left out."""
+    path = _path(root)
     try:
-        fd = maildir.open_message(root + FILE)
+        fd = maildir.open_message(path)
     except FileNotFoundError:
         return courier.subscribed(root)
+    separators = (b"/", b".") if path == root + FILE else (b"/",)
     with os.fdopen(fd, "rb") as file:
         data = file.read(_LONGEST)
     tabs = data.startswith(_HEADER)
     lines = data.removeprefix(_HEADER).split(b"\n")
-    found = [_name(line, tabs) for line in lines if line]
+    found = [_name(_levels(line, tabs, separators)) for line in lines if line]
     return list(dict.fromkeys([name for name in found if name is not None]))
 
 
-def _name(line: bytes, tabs: bool) -> str | None:
+def _levels(line: bytes, tabs: bool, separators: Sequence[bytes]) -> list[bytes]:
     if tabs:
-        levels = [_unescaped(level) for level in line.split(b"\t")]
-    else:
-        levels = line.split(b"/" if b"/" in line else b".")
+        return [_unescaped(level) for level in line.split(b"\t")]
+    return line.split(next((separator for separator in separators if separator in line), b"/"))
+
+
+def _name(levels: list[bytes]) -> str | None:
     try:
         return names.canonical("/".join([names.decode_pattern(level, utf8=False) for level in levels]))
     except names.BadName:

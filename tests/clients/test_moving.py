@@ -271,3 +271,51 @@ def test_from_courier_and_back(house):
         found = seen_by(courier)
         same(found, changed)
         house.nothing_to_do()
+
+
+def test_from_an_mbox_of_dovecot_and_back(house):
+    mail = house.maildir
+    mail.mkdir()
+    (mail / "inbox").touch()
+    dovecot = Dovecot(house.near.parent / "mboxes", f"mbox:{mail}:INBOX={mail}/inbox", port=house.imapd.port)
+    with house.served_by(dovecot):
+        with dovecot.login() as client:
+            for name in ("Sent", "Work/2024", '"Entw&APw-rfe"', "Empty"):
+                client.ok(f"CREATE {name}")
+            for name in ("INBOX", "Work/2024", '"Entw&APw-rfe"'):
+                client.ok(f"SUBSCRIBE {name}")
+            for number in range(1, 6):
+                client.append("INBOX", message(number))
+            client.append("INBOX", message(6), r"\Seen \Flagged $Forwarded work")
+            client.append("Work/2024", message(7), r"\Draft work")
+            client.append('"Entw&APw-rfe"', message(8), r"\Answered")
+            client.ok("SELECT INBOX")
+            client.ok(r"STORE 1,4 +FLAGS.SILENT (\Deleted)")
+            client.ok("UID EXPUNGE 1")
+        deliver(house.near / "Sent", message(9).replace(b"\r\n", b"\n"))
+        house.mbsync()
+        house.nothing_to_do()
+        before = seen_by(dovecot)
+
+    with house.served_by(house.imapd):
+        same(seen_by(house.imapd), before)
+        house.nothing_to_do()
+        with house.imapd.login("anna") as client:
+            client.append("INBOX", message(20), r"\Flagged")
+            client.append("Sent", message(21))
+            client.ok("SELECT INBOX")
+            client.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
+            client.ok(r"STORE 2 +FLAGS.SILENT (\Seen later)")
+            client.ok("EXPUNGE")
+            client.ok("DELETE Empty")
+        house.mbsync()
+        changed = seen_by(house.imapd)
+    house.export()
+    for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-old-*")]:
+        path.unlink()  # what lies beside mboxes is a mailbox for Dovecot
+
+    with house.served_by(dovecot):
+        same(seen_by(dovecot), changed)
+        house.nothing_to_do()
+    # Its indexes know where messages began; it says so, and looks at the whole file.
+    assert all("unexpectedly corrupted in mbox" in line for line in dovecot.complaints())
