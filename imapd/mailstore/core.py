@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imapd.mailstore import floors, maildir, quotafile, rendered, reserve, tree
+from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
 from imapd.mailstore.awake import Awake
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.diskname import INBOX_DIRECTORY
@@ -50,7 +50,6 @@ Result = TypeVar("Result")
 
 INDEX_FILE: Final = b"imapd-index.sqlite"
 RESERVE_FILE: Final = b"imapd-reserve"
-FLOORS_FILE: Final = b"imapd-floors"
 LOCK_FILE: Final = b"imapd.lock"
 SUFFIXES: Final = (b"", b"-wal", b"-shm")
 """Of the files of a database."""
@@ -81,7 +80,6 @@ class AccountCore:
         self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
         self._opening = loop.lock()
         self._path = root + b"/" + INDEX_FILE
-        self._floors = root + b"/" + FLOORS_FILE
         self._writer: Index | None = None
         self._reader: Index | None = None
         self._identity: tuple[int, int] | None = None
@@ -291,17 +289,10 @@ class AccountCore:
         try:
             return work(bench)
         finally:
-            self._note_floors(bench)
+            rebuild.note(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
                     self.format.ring(folder)
-
-    def _note_floors(self, bench: Bench) -> None:
-        touched, bench.index.touched = bench.index.touched, set()
-        if touched:
-            with contextlib.suppress(StoreError):
-                boxes = [box for key in touched if (box := bench.index.box(key)) is not None]
-                floors.note(self._floors, boxes, touched - {box.id for box in boxes}, self.settings.file_mode)
 
     def _ready(self, now: float) -> Bench:
         """A bench with an index that may be trusted (rule 3)."""
@@ -356,9 +347,9 @@ class AccountCore:
         """What an index needs before its first use."""
         self._make_account()
         quotafile.bring_back(bench)
-        if ignorant := floors.below(self._floors, bench.index.boxes()):
-            tree.renumber(bench, ignorant)
+        rebuild.mend(bench)
         self.unfit = tree.discover(bench)
+        rebuild.complete(bench)
         reserve.keep(self.root + b"/" + RESERVE_FILE, self.settings.file_mode)
 
     def _close_writer(self) -> None:

@@ -23,9 +23,12 @@ from zlib import crc32
 from imapd.mailstore import maildir
 from imapd.mailstore.rows import BoxRow
 
+FILE: Final = b"imapd-floors"
 _RECORD: Final = struct.Struct("<IIQ")
 _SUM: Final = struct.Struct("<I")
 _SIZE: Final = 32
+_LARGEST: Final = 64 * 1024 * 1024  # of two million mailboxes
+_NONE: Final = (0, 0, 0)
 _DROPPED: Final = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 Floor = tuple[int, int, int]  # UIDVALIDITY, UIDNEXT, modseq
@@ -44,16 +47,48 @@ def note(path: bytes, boxes: Iterable[BoxRow], dropped: Iterable[int], mode: int
             os.close(fd)
 
 
+def prune(path: bytes, boxes: Iterable[BoxRow]) -> None:
+    """Void the records of mailboxes that are no more: an index that was lost knew them by other ids."""
+    data, known = _read(path), {box.id for box in boxes}
+    strangers = [number for number, floor in _floors(data).items() if number not in known and floor != _DROPPED]
+    if strangers:
+        note(path, (), strangers, 0)
+
+
 def below(path: bytes, boxes: Iterable[BoxRow]) -> list[BoxRow]:
     """The mailboxes that had got further than the index knows."""
+    floors = _floors(_read(path))
+    return [box for box in boxes if _is_below(box, floors.get(box.id, _NONE))]
+
+
+def known(path: bytes) -> dict[int, tuple[int, int]]:
+    """How far mailboxes have got: UIDNEXT and modseq, by UIDVALIDITY; the highest, where several have the same."""
+    found: dict[int, tuple[int, int]] = {}
+    for uidvalidity, uidnext, modseq in _floors(_read(path)).values():
+        before = found.get(uidvalidity, (0, 0))
+        found[uidvalidity] = max(uidnext, before[0]), max(modseq, before[1])
+    found.pop(_DROPPED[0], None)
+    return found
+
+
+def highest_id(path: bytes) -> int:
+    """The highest id that a mailbox ever had here."""
+    return max(_floors(_read(path)), default=0)
+
+
+def _read(path: bytes) -> bytes:
     try:
         fd = maildir.open_message(path)
-    except FileNotFoundError:
-        return []
-    try:
-        return [box for box in boxes if _is_below(box, _unpacked(box.id, os.pread(fd, _SIZE, box.id * _SIZE)))]
-    finally:
-        os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    with open(fd, "rb") as file:
+        return file.read(_LARGEST)
+
+
+def _floors(data: bytes) -> dict[int, Floor]:
+    """The records that are sound, by mailbox id."""
+    records = {at // _SIZE: data[at : at + _SIZE] for at in range(0, len(data), _SIZE)}
+    return {box: floor for box, record in records.items() if (floor := _unpacked(box, record)) != _NONE}
 
 
 def uidnexts(path: bytes) -> dict[int, int]:
@@ -85,6 +120,6 @@ def _packed(box: int, floor: Floor) -> bytes:
 def _unpacked(box: int, record: bytes) -> Floor:
     data, check = record[: _RECORD.size], record[_RECORD.size : _RECORD.size + _SUM.size]
     if len(record) != _SIZE or check != _SUM.pack(crc32(data, box)):
-        return 0, 0, 0
+        return _NONE
     uidvalidity, uidnext, modseq = _RECORD.unpack(data)
     return uidvalidity, uidnext, modseq

@@ -147,6 +147,15 @@ class MailFormat(Protocol):
     def check_settled(self, bench: "Bench", boxes: Sequence["BoxRow"]) -> None:
         """Raise Retry where files in these mailboxes belong elsewhere, or nowhere, and could not be taken away yet."""
 
+    def note_uids(self, bench: "Bench", box: "BoxRow", pairs: Sequence[tuple[int, bytes]]) -> None:
+        """Write down beside the mail which UIDs were given to which messages: pairs of a UID and what the message is
+        known by (rows.identity). Called after the commit; with no pairs, to look whether all is there. Raises OSError.
+        """
+
+    def restore(self, bench: "Bench", name: str, directory: bytes, before: "BoxRow | None") -> bool:
+        """Make a mailbox that the index does not know any more, with its UIDVALIDITY and UIDs, from what is beside the
+        mail; False where that does not tell. before: what an older index knew of it."""
+
     def ring(self, folder: bytes) -> None:
         """Have every process that watches the mailbox look at it. Raises OSError."""
 

@@ -32,7 +32,7 @@ from operator import lt
 from typing import Any, Final
 
 from imapd.mailstore.database import meaning
-from imapd.mailstore.errors import Corrupt, Denied, StoreError
+from imapd.mailstore.errors import Corrupt, Denied, Retry, StoreError
 from imapd.mailstore.mailboxtable import MailboxTable
 from imapd.mailstore.maildir import base_of
 from imapd.mailstore.rows import (
@@ -88,7 +88,7 @@ class Index(MailboxTable):
                 code="UNAVAILABLE",
                 reason=f"the index has version {version}, this program knows {VERSION}",
             )
-        self._all("PRAGMA journal_mode = WAL")
+        self._begin_log()
         self._all("PRAGMA synchronous = FULL")
         if not version:
             with self.transaction():
@@ -98,6 +98,18 @@ class Index(MailboxTable):
         elif version < VERSION:
             self._upgrade()
         self.boxes()
+
+    def _begin_log(self) -> None:
+        """Have a new database keep a log (WAL)."""
+        if self._value("PRAGMA journal_mode") == "wal":
+            return
+        self._all("PRAGMA busy_timeout = 0")
+        try:
+            self._all("PRAGMA journal_mode = WAL")
+        except Retry as error:
+            # Somebody has it open, as a database with a log: what says that it has none is damage, or it was emptied.
+            raise Corrupt(reason="the index is open elsewhere with a log, and says that it has none") from error
+        self._all(f"PRAGMA busy_timeout = {_WRITER_PATIENCE * 1000:.0f}")
 
     def _run(self, statements: str) -> None:
         for statement in statements.split(";\n"):
@@ -316,7 +328,7 @@ class Index(MailboxTable):
         if modseq is not None:
             with self.transaction():
                 self._all("DELETE FROM tombstone WHERE id >> 32 = ? AND modseq <= ? AND file IS NULL", (box, modseq))
-                self._set_meta(f"forgotten {box}", modseq)
+                self.set_forgotten(box, modseq)
 
     def fill_graves(self, keys: Iterable[int]) -> None:
         self._each("UPDATE tombstone SET file = NULL WHERE id = ?", [(key,) for key in keys])

@@ -54,7 +54,7 @@ class MailboxTable(Database):
                   "VALUES (?, ?, ?, ?, ?)", (name, directory, uidvalidity, special_use, uidlist_stamp))  # fmt: skip
         box = int(self._value("SELECT last_insert_rowid()"))
         self._seal("WHERE id = ?", (box,))
-        self.set_last_uidvalidity(uidvalidity)
+        self.set_last_uidvalidity(max(uidvalidity, self.last_uidvalidity()))
         self.touched.add(box)
         return box
 
@@ -79,6 +79,19 @@ class MailboxTable(Database):
         """Say in which file the database is."""
         with self.settling():
             self._set_meta("inode", inode & _LARGEST)
+
+    def skip_ids(self, highest: int) -> None:
+        """Never give an id up to this one, which another index has given."""
+        last = self._value("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'")
+        if highest > (last or 0):
+            with self.transaction():
+                if last is None:
+                    self._all("INSERT INTO sqlite_sequence VALUES ('mailbox', ?)", (highest,))
+                self._all("UPDATE sqlite_sequence SET seq = ? WHERE name = 'mailbox'", (highest,))
+
+    def set_forgotten(self, box: int, modseq: int) -> None:
+        """Say that it is not known what was expunged up to a modseq."""
+        self._set_meta(f"forgotten {box}", modseq)
 
     def _seal(self, which: str = "", values: Sequence[Any] = ()) -> None:
         """Give rows their first checksum."""

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from imapd.mailstore import changes, diskname, export, foreign, maildir, sync
+from imapd.mailstore import changes, diskname, export, foreign, maildir, rebuild, sync, uidrecord
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.formats import Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
-from imapd.mailstore.rows import BoxRow, Given, MessageRow
+from imapd.mailstore.rows import BoxRow, Given, MessageRow, identity
 from imapd.mailstore.settle import settle
 from imapd.mailstore.store import Placed
 
@@ -105,6 +105,15 @@ class MaildirFormat:
         waiting += [file for _, file in bench.index.graves()]
         if {file.rpartition(b"/")[0].rpartition(b"/")[0] for file in waiting} & {box.directory for box in boxes}:
             raise Retry(code="UNAVAILABLE", reason="files that were moved or expunged could not be taken away yet")
+
+    def note_uids(self, bench: Bench, box: BoxRow, pairs: Sequence[tuple[int, bytes]]) -> None:
+        path = bench.folder(box) + b"/" + uidrecord.FILE
+        if not uidrecord.note(path, box.uidvalidity, pairs, box.messages):
+            everything = [(row.uid, identity(row)) for row in bench.index.rows(box.id)]
+            uidrecord.write_whole(path, box.uidvalidity, everything, bench.scratch(), bench.settings.file_mode)
+
+    def restore(self, bench: Bench, name: str, directory: bytes, before: BoxRow | None) -> bool:
+        return rebuild.restore(bench, name, directory, before)
 
     def ring(self, folder: bytes) -> None:
         os.utime(folder)

@@ -107,6 +107,12 @@ class MboxFormat:
     def follow(self, bench: Bench, box: BoxRow) -> BoxRow:
         return box
 
+    def note_uids(self, bench: Bench, box: BoxRow, pairs: Sequence[tuple[int, bytes]]) -> None:
+        """Nothing: the second record of UIDs is in the file itself, as X-UID."""
+
+    def restore(self, bench: Bench, name: str, directory: bytes, before: BoxRow | None) -> bool:
+        return False  # `given` tells UIDVALIDITY when the mailbox is seen, and taking it in the UIDs
+
     def hand_over(self, bench: Bench, box: int) -> int:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:
             row = mboxsync.look_whole(bench, box, mail, self._words)

@@ -52,7 +52,7 @@ class _Arrival(NamedTuple):
 
 def patience(box: BoxRow) -> float:
     """How long a doubt about cur/ may stand: 0.3 ms for each message, which is a hundred times what listing costs."""
-    return 0.0 if box.uidnext < SMALL else box.uidnext * 0.0003
+    return 0.0 if box.messages < SMALL else box.messages * 0.0003
 
 
 def agrees(box: BoxRow, new_stamp: str, cur_stamp: str, now: float) -> tuple[bool, bool]:

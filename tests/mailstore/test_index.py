@@ -47,20 +47,21 @@ def bodies(worker):
 # Loss and damage
 
 
-def test_an_index_that_is_gone_is_made_anew_with_a_higher_uidvalidity(home):
+def test_an_index_that_is_gone_is_made_anew(home):
     uidvalidity = filled(home)
     for suffix in ("", "-wal", "-shm"):
         (home / (INDEX + suffix)).unlink(missing_ok=True)
     worker = Worker(home)
     worker.loop._now = 0.0
-    assert worker.ann.status("INBOX").uidvalidity > uidvalidity
+    assert worker.ann.status("INBOX").uidvalidity == uidvalidity
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
     assert worker.look()[1] == {"\\Seen", "Work"}
 
 
-def test_uidvalidity_rises_with_a_lost_index_and_a_clock_that_ran_back(home):
+def test_uidvalidity_rises_when_nothing_is_left_of_the_index_and_the_clock_ran_back(home):
     uidvalidity = filled(home)
     (home / INDEX).unlink()
+    (home / "imapd-floors").unlink()
     assert Worker(home, PlainLoop(1_000.0)).ann.status("INBOX").uidvalidity > uidvalidity
 
 
@@ -88,7 +89,7 @@ def test_a_damaged_index_is_put_aside(home, damage, caplog):
     )
     worker = Worker(home)
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
-    assert worker.ann.status("INBOX").uidvalidity > uidvalidity
+    assert worker.ann.status("INBOX").uidvalidity == uidvalidity
     if damage != "empty":
         assert len(list(home.glob("imapd-index.sqlite.broken-*"))) >= 1
         assert len([record for record in caplog.records if "put aside" in record.message]) == 1
@@ -198,8 +199,9 @@ def test_an_older_index_put_back_never_gives_a_uid_again(home, tmp_path, how):
     deliver(home, b"three: 3\n\n")
     after = all_of(home)
     assert len(after) == 22
+    gone = {key for key in before if key[1] == 21}
+    assert after.keys() & before.keys() == before.keys() - gone
     assert all(before.get(key, text) == text for key, text in after.items())
-    assert after.keys().isdisjoint(before) or how == "below its log"
     assert all_of(home) == after  # once is enough
 
 
