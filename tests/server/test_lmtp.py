@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from imapd.delivery.lmtp import Conversation
+from imapd.delivery.replies import Terms
+from imapd.server import lmtp
+from imapd.server.loop import GeventLoop
+from imapd.server.transport import Transport
 from imapd.server.worker import DELIVERING
+from tests.delivery.office import Office
 from tests.support.daemon import Daemon, free_ports, insecure_context
 
 ROOT = Path(__file__).parents[2]
@@ -264,6 +270,23 @@ def test_more_clients_than_are_served_are_told_to_come_again(tmp_path):
         with site.login() as anna:  # sessions are counted apart
             anna.ok("NOOP")
     assert site.stop() == 0
+
+
+def test_a_silent_client_is_told_and_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(lmtp, "SILENCE", 0.05)
+    ours, theirs = socket.socketpair()
+    office = Office(tmp_path)
+
+    def begin(tell, number, starttls):
+        return Conversation(office, Terms("mx"), tell, time.time, number)
+
+    with theirs:
+        theirs.sendall(b"LHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<anna@example.org>\r\nDATA\r\nSubject: x\r\n")
+        loop = GeventLoop()
+        lmtp.LmtpConnection(Transport(ours), begin, loop, {"id": "1", "peer": ""}, ()).serve()
+        loop.close()
+        assert theirs.recv(4096).endswith(b"\r\n421 4.3.2 Nothing was heard for too long\r\n")
+    assert office.texts("anna") == []
 
 
 def test_networks_that_no_mail_is_taken_from(tmp_path):
