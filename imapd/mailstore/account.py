@@ -15,7 +15,7 @@ from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
 from imapd.mailstore.quota import Limits, QuotaState
 from imapd.mailstore.rows import BoxRow
-from imapd.mailstore.shared import SharedMailbox
+from imapd.mailstore.shared import SharedMailbox, placed_in
 from imapd.mailstore.store import Incoming, MailboxEntry, MailboxStatus, Placed
 from imapd.model import names
 
@@ -89,6 +89,7 @@ class LocalAccount:
         self._core.mailboxes[shared.key] = shared
         shared.users += 1
         self._core.users += 1
+        self._core.background.opened(shared)
         return LocalMailbox(shared, read_only, partial(self._closed, shared))
 
     def _shared(self, name: str) -> SharedMailbox:
@@ -144,6 +145,7 @@ class LocalAccount:
             for spool in spools:
                 spool.abandon()
             raise
+        placed_in(self._core, name, placed)
         return placed
 
     def _finished(self, message: Incoming) -> Spooled:

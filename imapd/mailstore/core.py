@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
 from imapd.mailstore.awake import Awake
+from imapd.mailstore.background import Background
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
 from imapd.mailstore.diskname import INBOX_DIRECTORY
 from imapd.mailstore.errors import (
@@ -85,6 +86,7 @@ class AccountCore:
         self._identity: tuple[int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
+        self.background = Background(loop)
         self._awake = awake or Awake(1)
         self._is_open = False
         self._working = 0  # writes under way or waiting for the lock
@@ -142,6 +144,11 @@ class AccountCore:
         self.mailboxes.clear()
         self._awake.forget(self)
         self._close(self._handles_taken())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has the account open, or it is awake still."""
+        return self._is_open and (self.users > 0 or self._reader is not None)
 
     @property
     def is_busy(self) -> bool:

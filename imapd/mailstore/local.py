@@ -11,6 +11,7 @@ from functools import partial
 
 from imapd.mailstore.account import LocalAccount
 from imapd.mailstore.awake import Awake
+from imapd.mailstore.background import Background
 from imapd.mailstore.bench import DiskSettings, disk_errors
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.core import AccountCore
@@ -45,6 +46,7 @@ class LocalStore:
         self._kinds = kinds or Kinds()
         self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
         self._awake = Awake(awake, self._dozed)
+        self._background = Background(loop)
 
     def open_account(self, owner: Owner) -> LocalAccount:
         root = os.fsencode(os.path.normpath(owner.home))
@@ -55,6 +57,7 @@ class LocalStore:
         core = self._cores.get(root)
         if core is None:
             core = self._cores[root] = AccountCore(root, mail_format, self._loop, self._settings, self._awake)
+            core.background = self._background
         core.limits = owner.limits
         core.users += 1
         try:

@@ -8,7 +8,7 @@ from imapd.mailstore import quota, rowchanges, tree
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
-from imapd.mailstore.shared import REFUSALS, SharedMailbox
+from imapd.mailstore.shared import REFUSALS, SharedMailbox, placed_in
 from imapd.mailstore.store import Description, Placed, Snapshot, Text
 from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Watching
@@ -77,10 +77,12 @@ class LocalMailbox:
             quota.require_for_copies(bench, box, uids)
             return bench.format.copy(bench, box, uids, target)
 
-        return self._shared.locked(copied)
+        return placed_in(self._shared.account, target, self._shared.locked(copied))
 
     def move(self, uids: Sequence[int], target: str) -> Placed:
-        return self._writable().locked(lambda bench, box: bench.format.move(bench, box, uids, target), vital=True)
+        shared = self._writable()
+        placed = shared.locked(lambda bench, box: bench.format.move(bench, box, uids, target), vital=True)
+        return placed_in(shared.account, target, placed)
 
     def _writable(self) -> SharedMailbox:
         if self.read_only:

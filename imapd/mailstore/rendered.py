@@ -8,7 +8,8 @@ is not kept is made from the message and kept; a disk that refuses it is no erro
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -82,10 +83,21 @@ class Rendered:
     def _read_at(self, fd: int, size: int, place: int) -> bytes:
         return read_at(fd, size, place, self._loop)
 
-    def missing(self, messages: Messages) -> list[Identity]:
-        """The messages whose descriptions are not kept."""
-        kept = self._file(b"").kept(messages.uids)
-        return [messages.identity(place) for place, is_kept in enumerate(kept) if not is_kept]
+    def missing(self, uids: "array[int]") -> list[int]:
+        """Those of the UIDs for which no description is kept."""
+        return self._file(b"").missing(uids)
+
+    def subjects(self) -> list[bytes]:
+        """The sets of header fields that are kept."""
+        return [what for what in subjects(self._root, *self._key) if what]
+
+    def put_by(self) -> None:
+        """Free the memory until somebody asks."""
+        self._files.clear()
+
+    def keep(self, runs: Mapping[bytes, Sequence[Run]]) -> bool:
+        """Keep runs by their subjects, in a disk thread; False where the disk refuses."""
+        return all(keep(self._root, RunStamp(*self._key, what), each, self._mode) for what, each in runs.items())
 
     def _file(self, what: bytes) -> RunFile:
         """The file of a subject, with what others added to it."""
@@ -134,6 +146,15 @@ def files(root: bytes) -> list[bytes]:
     return []
 
 
+def sweep(root: bytes, boxes: Iterable[tuple[int, int]]) -> None:
+    """Remove the files of mailboxes that are no more; boxes: the id and UIDVALIDITY of those that are."""
+    beginnings = {b"%d-%d" % box for box in boxes}
+    for path in files(root):
+        if b"-".join(os.path.basename(path).split(b"-")[:2]) not in beginnings:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def subjects(root: bytes, box: int, uidvalidity: int) -> list[bytes]:
     """What is kept of a mailbox: the subjects of its files."""
     found = []
@@ -147,8 +168,8 @@ def subjects(root: bytes, box: int, uidvalidity: int) -> list[bytes]:
     return found
 
 
-def keep(root: bytes, stamp: RunStamp, runs: Sequence[Run], mode: int) -> None:
-    """Add runs to a file of the account. What the disk refuses is not kept."""
+def keep(root: bytes, stamp: RunStamp, runs: Sequence[Run], mode: int) -> bool:
+    """Add runs to a file of the account; False where the disk refuses, and nothing is kept."""
     path = path_of(root, stamp.box, stamp.uidvalidity, stamp.subject)
     try:
         try:
@@ -162,3 +183,5 @@ def keep(root: bytes, stamp: RunStamp, runs: Sequence[Run], mode: int) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         log.info("rendered messages are not kept: %s", error.strerror)
+        return False
+    return True

@@ -22,6 +22,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from operator import lt
 from struct import Struct, error
 from typing import Final, NamedTuple
@@ -276,9 +277,12 @@ class RunFile:
             column[:] = array(column.typecode, [column[row] for row in rows])
         self._checked = bytearray(len(rows))
 
-    def kept(self, uids: Sequence[int]) -> list[bool]:
-        """Whether there is a run for each of the UIDs; it may turn out to be none when it is read."""
-        return [row is not None for row in map(self._row, uids)]
+    def missing(self, uids: "array[int]") -> list[int]:
+        """Those of the UIDs for which there is no run; another one may turn out to be none when it is read."""
+        if self._uids == uids and all(self._lengths):
+            return []
+        kept = set(compress(self._uids, self._lengths))
+        return [uid for uid in uids if uid not in kept]
 
     def _row(self, uid: int) -> int | None:
         row = bisect_left(self._uids, uid)

@@ -8,7 +8,7 @@ under the lock (MailFormat.take_in).
 import contextlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
@@ -34,7 +34,7 @@ from imapd.mailstore.rendered import Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
-from imapd.mailstore.store import Description, MailboxStatus, Snapshot, Text
+from imapd.mailstore.store import Description, MailboxStatus, Placed, Snapshot, Text
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -58,6 +58,7 @@ class SharedMailbox:
         self._has_work = True
         self._snapshot: Snapshot | None = None
         self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
+        self._rendered_to = 0  # up to which UIDNEXT what is missing was found out
         self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
 
     @property
@@ -131,6 +132,8 @@ class SharedMailbox:
         fresh = fresh or self._read(self._read_whole)
         # While a disk thread read, another session may have got further.
         if self._snapshot is None or self._snapshot.highestmodseq < fresh.highestmodseq:
+            if known is not None and fresh.uidnext > known.uidnext:
+                self.account.background.arrived(self, fresh.uids[bisect_left(fresh.uids, known.uidnext) :])
             self._snapshot = fresh
         return self._snapshot
 
@@ -290,8 +293,56 @@ class SharedMailbox:
             finally:
                 opened.close()
 
-        texts = iter(self.rendered.texts(messages, what, cuts, made))
+        background = self.account.background
+        background.clients += 1
+        try:
+            texts = iter(self.rendered.texts(messages, what, cuts, made))
+        finally:
+            background.clients -= 1
         return [b"" if row is None else next(texts) for row in rows]
+
+    # The same before it is asked for
+
+    @property
+    def identity(self) -> Hashable:
+        """Which mailbox it is, of all accounts."""
+        return self.account.root, self.key
+
+    def unrendered(self) -> Sequence[int]:
+        """See mailstore/background. What arrives later is said to be missing when it arrives."""
+        if not self.account.is_open or self._rendered_to == self.row.uidnext:
+            return ()
+        self.refresh()
+        snapshot = self._loaded()
+        self._rendered_to = snapshot.uidnext
+        missing = self.rendered.missing(snapshot.uids)
+        self.rendered.put_by()
+        return missing
+
+    def render(self, uids: Sequence[int]) -> bool:
+        """See mailstore/background."""
+        if not self.account.is_open:
+            return False
+        self.refresh()
+        rows = self.account.reading(lambda index: index.rows(self.row.id, uids))
+        kept = self.rendered.subjects()
+        runs: dict[bytes, list[Run]] = {what: [] for what in (b"", *kept)}
+        open_one = self.opener(uids)
+        for row in rows:
+            message = Identity(row.uid, row.size, row.date)
+            try:
+                opened = open_one(row.uid)
+            except Expunged:
+                continue
+            try:
+                if opened.size == row.size:
+                    runs[b""].append(described(message, describe(opened.read(), self.account.loop.breathe)))
+                    for what in kept:
+                        runs[what].append(of_fields(message, opened.header(), frozenset(what.split())))
+            finally:
+                opened.close()
+            self.account.loop.breathe()
+        return self.account.loop.offload(self.rendered.keep, runs)
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         """The texts one by one, made where they are not kept."""
@@ -313,3 +364,12 @@ class SharedMailbox:
             return describe(message.read(), self.account.loop.breathe)
         finally:
             message.close()
+
+
+def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
+    """Say that messages have come into a mailbox of that name; what was placed."""
+    row = account.reading(lambda index: index.box_named(name)) if placed.uids else None
+    if row is not None and row.uidvalidity == placed.uidvalidity:
+        known = account.mailboxes.get((row.id, row.uidvalidity))
+        account.background.arrived(known or SharedMailbox(account, row), placed.uids)
+    return placed

@@ -16,7 +16,7 @@ import os
 from functools import partial
 from typing import Final
 
-from imapd.mailstore import maildir
+from imapd.mailstore import maildir, rendered
 from imapd.mailstore.bench import Bench, log
 from imapd.mailstore.diskname import INBOX_DIRECTORY
 from imapd.mailstore.errors import (
@@ -274,8 +274,10 @@ def sweep(bench: Bench) -> None:
     """Remove what crashes left behind: deleted folders, folders that never appeared, old files in tmp/. And what nobody
     asks for any more: the tombstones of long ago."""
     bench.format.settle(bench)
-    for box in bench.index.boxes():
+    boxes = bench.index.boxes()
+    for box in boxes:
         bench.index.forget(box.id, TOMBSTONES)
+    rendered.sweep(bench.root, [(box.id, box.uidvalidity) for box in boxes])
     promised = {source for source, _ in bench.index.moving()}
     for directory in bench.format.leftovers(bench.root, (DELETED, FRESH)):
         if directory not in promised:

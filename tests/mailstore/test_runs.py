@@ -88,7 +88,7 @@ def test_the_later_run_counts_and_an_empty_one_means_nothing(path):
     append(path, STAMP, [Run(Identity(1, 0, 0), b"")], 0o600)
     file = reader(path)
     assert read(file, messages(1, 2, 3)) == [b"", run(2, "new").octets, run(3).octets]
-    assert file.kept([1, 2, 3, 4]) == [False, True, True, False]
+    assert file.missing(array("I", [1, 2, 3, 4])) == [1, 4]
 
 
 def test_a_message_of_another_size_or_date_has_no_run(path):

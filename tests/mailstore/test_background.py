@@ -1,0 +1,164 @@
+"""Texts that are made before they are asked for: newest first, in the background, and never in a client's way."""
+
+import os
+from array import array
+
+import pytest
+
+from imapd.mailstore import shared
+from imapd.mailstore.background import AT_ONCE
+from imapd.mailstore.rendered import DIRECTORY, files, sweep
+from imapd.mailstore.runs import RunFile
+from imapd.mailstore.store import Text
+from tests.mailstore.maildirhouse import Worker, deliver
+
+ALL = tuple(Text)
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "ann"
+
+
+@pytest.fixture
+def described(monkeypatch):
+    """The messages that were described, in that order."""
+    seen = []
+    describe = shared.describe
+
+    def noted(content, breathe):
+        seen.append(int(content.split(b": ")[1].split(b"\r")[0]))
+        return describe(content, breathe)
+
+    monkeypatch.setattr(shared, "describe", noted)
+    return seen
+
+
+def mail(number):
+    return b"Subject: %d\r\n\r\ntext\r\n" % number
+
+
+def texts(mailbox, uids):
+    return mailbox.texts(array("I", uids), ALL)
+
+
+def test_what_is_appended_is_described_before_it_is_asked_for(home, described):
+    worker = Worker(home)
+    worker.put("INBOX", *map(mail, range(1, 6)))
+    assert described == []  # the client who appends does not wait for it
+    worker.loop.run_spawned()
+    assert described == [1, 2, 3, 4, 5]
+    assert b'"3"' in texts(worker.open(), range(1, 6))[2]
+    assert len(described) == 5
+
+
+def test_an_opened_mailbox_is_described_newest_first(home, described):
+    worker = Worker(home)
+    for number in range(1, 2 * AT_ONCE + 6):
+        deliver(home, mail(number).replace(b"\r\n", b"\n"), name=f"{1_600_000_000 + number}.x")
+    mailbox = worker.open()
+    mailbox.snapshot()
+    worker.loop.run_spawned()
+    count = 2 * AT_ONCE + 5
+    assert sorted(described) == list(range(1, count + 1))
+    assert sorted(described[:AT_ONCE]) == list(range(count - AT_ONCE + 1, count + 1))
+    texts(mailbox, range(1, count + 1))
+    assert len(described) == count
+
+
+def test_what_comes_into_an_open_mailbox_is_described(home, described):
+    worker = Worker(home)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    worker.loop.run_spawned()
+    deliver(home, mail(1).replace(b"\r\n", b"\n"))
+    mailbox.snapshot()
+    worker.loop.run_spawned()
+    assert described == [1]
+
+
+def test_copies_and_moves_are_described_where_they_came_to(home, described):
+    worker = Worker(home)
+    worker.ann.create("A")
+    worker.put("INBOX", mail(1), mail(2))
+    mailbox = worker.open()
+    mailbox.copy([1], "A")
+    mailbox.move([2], "A")
+    worker.loop.run_spawned()
+    del described[:]
+    found = texts(worker.open("A"), [1, 2])
+    assert b'"1"' in found[0] and b'"2"' in found[1] and described == []
+
+
+def test_header_fields_that_clients_ask_for_are_kept_for_new_messages_too(home, monkeypatch):
+    worker = Worker(home)
+    worker.put("INBOX", *map(mail, range(1, 21)))
+    fields = frozenset({b"Subject"})
+    worker.open().header_fields(array("I", range(1, 21)), fields)
+    worker.put("INBOX", mail(21))
+    worker.loop.run_spawned()
+    monkeypatch.setattr(shared, "of_fields", lambda *_: pytest.fail("it is there already"))
+    assert worker.open().header_fields(array("I", range(1, 22)), fields)[-1] == b"{15}\r\nSubject: 21\r\n\r\n"
+
+
+def test_it_stands_still_while_a_client_waits(home, monkeypatch):
+    worker = Worker(home)
+    worker.put("INBOX", mail(1))
+    background = worker.open()._shared.account.background
+    background.clients = 1
+    was_there = []
+
+    def client_has_got_it(seconds):
+        was_there.append(bool(files(os.fsencode(home))))
+        background.clients = 0
+
+    monkeypatch.setattr(worker.loop, "sleep", client_has_got_it)
+    worker.loop.run_spawned()
+    assert was_there == [False, True]
+
+
+def test_a_disk_that_refuses_ends_it(home, described):
+    worker = Worker(home)
+    (home / os.fsdecode(DIRECTORY)).write_bytes(b"in the way")
+    worker.put("INBOX", *map(mail, range(1, 3 * AT_ONCE)))
+    worker.loop.run_spawned()
+    assert len(described) == AT_ONCE
+
+
+def test_a_closed_account_is_left_alone(home, described):
+    worker = Worker(home)
+    worker.put("INBOX", mail(1))
+    worker.store.close()
+    worker.loop.run_spawned()
+    assert described == []
+
+
+def test_files_of_mailboxes_that_are_no_more_are_removed(home):
+    worker = Worker(home)
+    worker.ann.create("A")
+    worker.put("A", mail(1))
+    worker.put("INBOX", mail(2))
+    worker.loop.run_spawned()
+    before = files(os.fsencode(home))
+    assert len(before) == 2
+    worker.ann.delete("A")
+    worker.store.close()
+    Worker(home)
+    left = files(os.fsencode(home))
+    assert len(left) == 1 and left[0] in before
+    sweep(os.fsencode(home), [])
+    assert not files(os.fsencode(home))
+
+
+def test_a_mailbox_whose_texts_are_all_kept_costs_nothing(home, described, monkeypatch):
+    worker = Worker(home)
+    worker.put("INBOX", *map(mail, range(1, 6)))
+    worker.open()
+    worker.loop.run_spawned()
+    again = Worker(home)
+    again.open()
+    again.loop.run_spawned()
+    assert len(described) == 5
+    monkeypatch.setattr(RunFile, "missing", lambda *_: pytest.fail("this was found out already"))
+    again.open()
+    again.loop.run_spawned()
