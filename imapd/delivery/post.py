@@ -11,6 +11,7 @@ in common.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -28,6 +29,8 @@ from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
     from imapd.directory.person import Person
+
+log = logging.getLogger("imapd.delivery")
 
 
 class People(Protocol):
@@ -109,7 +112,7 @@ class Post:
         mailbox: another one than the detail's; that one has to be there or be made. create: other than the rules say.
         """
         draft.require()
-        with self._troubles(), contextlib.closing(self._store.open_account(self._owner(recipient.person))) as account:
+        with self._troubles(), self._opened(recipient.person) as account:
             target = self._target(account, recipient, mailbox, self._rules.create if create is None else create)
             try:
                 self._append(account, target, draft, heading)
@@ -155,6 +158,17 @@ class Post:
         """Whose account it is. Where no mail file is named, the store's guard says so."""
         limits = Limits.said(person.quota_bytes, person.quota_messages, self._rules.limits)
         return Owner(person.identity, person.user_name, person.mail_file or "", limits)
+
+    @contextlib.contextmanager
+    def _opened(self, person: Person) -> Iterator[Account]:
+        account = self._store.open_account(self._owner(person))
+        try:
+            yield account
+        finally:
+            try:
+                account.close()
+            except (StoreError, OSError) as error:  # the message is in: told otherwise, the agent would bring it again
+                log.warning("an account could not be closed well: %s", error)
 
     @contextlib.contextmanager
     def _troubles(self) -> Iterator[None]:

@@ -24,15 +24,17 @@ from imapd.verbs.become import Stop, become_daemon, user_name
 if TYPE_CHECKING:
     from imapd.server.house import House
 
+logger = logging.getLogger("imapd.verbs.deliver")
+
 _PIECE = 64 * 1024
 
 
 def run(options: argparse.Namespace) -> int:
     """Deliver; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupted)
-    logger = logging.getLogger("imapd")
-    logger.handlers[:] = [_Kept()]  # the agent takes the first line of what is said for the reason
-    logger.propagate = False
+    everything = logging.getLogger("imapd")
+    everything.handlers[:] = [_Kept()]  # the agent takes the first line of what is said for the reason
+    everything.propagate = False
     try:
         return _deliver(options)
     except Undelivered as fault:
@@ -75,7 +77,10 @@ def _deliver(options: argparse.Namespace) -> int:
         house.post.deliver(recipient, draft, above, options.mailbox, options.create or None)
     finally:
         draft.close()
-        house.close()
+        try:
+            house.close()
+        except Exception as error:  # the message is in: told otherwise, the agent would bring it again
+            logger.warning("the house could not be closed well: %s", error)
     return int(Exit.OK)
 
 

@@ -129,6 +129,24 @@ def test_what_the_store_says_is_told_and_what_may_pass_is_temporary(tmp_path, er
     assert verdict.is_temporary == (verdict is not outcome.NO_MAIL_FILE)
 
 
+def test_a_message_that_is_in_stays_delivered_whatever_happens_then(tmp_path):
+    """Told otherwise, the agent would bring it again."""
+    office = Office(tmp_path)
+    opened = office.store.open_account
+
+    def open_account(owner):
+        account = opened(owner)
+
+        def close():
+            raise errors.Retry
+
+        account.close = close
+        return account
+
+    office.store.open_account = open_account
+    assert deliver(office, "anna@example.org") == "INBOX"
+
+
 def test_over_quota_may_go_back(tmp_path):
     office = Office(tmp_path, bounce_over_quota=True)
 
