@@ -79,9 +79,16 @@ def _levels(line: bytes, tabs: bool, separators: Sequence[bytes]) -> list[bytes]
 
 def _name(levels: list[bytes]) -> str | None:
     try:
-        return names.canonical("/".join([names.decode_pattern(level, utf8=False) for level in levels]))
-    except names.BadName:
+        return names.canonical("/".join([_decoded(level) for level in levels]))
+    except (names.BadName, UnicodeDecodeError):
         return None
+
+
+def _decoded(level: bytes) -> str:
+    try:
+        return names.decode_pattern(level, utf8=False)
+    except names.BadName:
+        return level.decode("utf-8")  # Dovecot writes UTF-8 where it was told to, with a bare "&"
 
 
 def _line(name: str) -> bytes:
