@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from imapd.mailstore import changes, diskname, export, foreign, maildir, rebuild, sync, uidrecord
+from imapd.mailstore import changes, diskname, export, floors, foreign, maildir, rebuild, sync, uidrecord
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.formats import Failures, Slice, Spooled
@@ -69,7 +69,11 @@ class MaildirFormat:
     # The tree
 
     def given(self, bench: Bench, directory: bytes) -> Given:
-        return foreign.at_first_sight(folder_path(bench.root, directory))
+        before = foreign.at_first_sight(folder_path(bench.root, directory))
+        # A UIDVALIDITY that was in use here belonged to this folder before its row and record were lost: UIDs were
+        # given that the list does not know.
+        used = floors.known(bench.root + b"/" + floors.FILE).keys() - {box.uidvalidity for box in bench.index.boxes()}
+        return before._replace(uidvalidity=0) if before.uidvalidity in used else before
 
     def follow(self, bench: Bench, box: BoxRow) -> BoxRow:
         return foreign.follow(bench, box)

@@ -198,6 +198,31 @@ def test_a_mailbox_that_was_opened_before_its_mail_came(home):
     assert uids(worker) == ({"1.a:2,": 5}, 77, 9)
 
 
+def test_the_index_is_lost_and_made_anew_from_our_own_record(home):
+    worker = served_here(home)
+    worker.crash()
+    (home / "imapd-index.sqlite").unlink()
+    found, uidvalidity, uidnext = uids(Worker(home))
+    assert (found, uidvalidity) == ({"1.a:2,": 1, "2.b:2,": 2, "3.c:2,": 3}, 77) and uidnext > 3
+
+
+def test_the_index_and_our_record_are_lost(home):
+    worker = served_here(home)
+    worker.crash()
+    (home / "imapd-index.sqlite").unlink()
+    (home / "imapd-uids").unlink()
+    assert uids(Worker(home))[1] > 1_000_000  # UID 3 was given here, and the list does not know to what
+
+
+def test_the_record_follows_when_the_other_server_numbers(home):
+    worker = served_here(home)
+    dovecot(home, "V77 N12", "1 :1.a", "2 :2.b", "11 :3.c")
+    expected = uids(worker)
+    worker.crash()
+    (home / "imapd-index.sqlite").unlink()
+    assert uids(Worker(home))[:2] == expected[:2]
+
+
 def test_the_index_is_lost_and_the_list_is_old(home):
     worker = served_here(home)
     worker.put("INBOX")
