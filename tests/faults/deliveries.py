@@ -57,8 +57,8 @@ class Place:
         (home / "Mail").mkdir(parents=True, exist_ok=True)
         kind = "mbox" if self.is_mbox else "Maildir"
         (home / "muttrc").write_text(
-            f'set mbox_type={kind} header_cache= spoolfile="" confirmcreate=no confirmappend=no delete=yes quit=yes\n'
-            f'set mark_old=no wait_key=no resolve=no move=no sort=mailbox-order\npush "{keys}"\n'
+            f'set mbox_type={kind}\nset header_cache=""\nset spoolfile=""\nset confirmcreate=no confirmappend=no\n'
+            f'set delete=yes quit=yes mark_old=no wait_key=no resolve=no move=no sort=mailbox-order\npush "{keys}"\n'
         )
         subprocess.run(
             ["script", "-qec", f"mutt -n -F {home}/muttrc -f {self.file}", "/dev/null"],
