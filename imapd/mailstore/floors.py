@@ -91,20 +91,6 @@ def _floors(data: bytes) -> dict[int, Floor]:
     return {box: floor for box, record in records.items() if (floor := _unpacked(box, record)) != _NONE}
 
 
-def uidnexts(path: bytes) -> dict[int, int]:
-    """The UIDNEXT that was reached under each UIDVALIDITY, as far as it is known."""
-    try:
-        fd = maildir.open_message(path)
-    except FileNotFoundError:
-        return {}
-    try:
-        records = os.pread(fd, os.fstat(fd).st_size, 0)
-    finally:
-        os.close(fd)
-    known = [_unpacked(box, records[box * _SIZE :][:_SIZE]) for box in range(len(records) // _SIZE)]
-    return {uidvalidity: uidnext for uidvalidity, uidnext, _ in known if uidvalidity}
-
-
 def _is_below(box: BoxRow, floor: Floor) -> bool:
     uidvalidity, uidnext, modseq = floor
     if box.uidvalidity != uidvalidity:

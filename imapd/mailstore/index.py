@@ -18,7 +18,8 @@ Rules:
    wrong body under a UID. Writes are told the row that was read, so that damage never gets a new checksum. Errors come
    out as StoreErrors; Corrupt means damage that SQLite or a checksum has found.
 6. Tables are STRICT (SQLite 3.37), so that a check of the file finds values of a wrong type too.
-7. How many messages a mailbox has, and of how many octets, stands in its row and is kept by every write.
+7. How many messages a mailbox has, and of how many octets, stands in its row and is kept by every write. Whoever reads
+   all rows of a mailbox looks whether they are so many: on a damaged page SQLite may find fewer and say nothing.
 
 Names of files and directories are BLOBs, being octets. Masks fill 64 bits and are stored as signed numbers.
 """
@@ -36,6 +37,7 @@ from imapd.mailstore.errors import Corrupt, Denied, Retry, StoreError
 from imapd.mailstore.mailboxtable import MailboxTable
 from imapd.mailstore.maildir import base_of
 from imapd.mailstore.rows import (
+    BoxRow,
     Columns,
     Delta,
     MessageRow,
@@ -157,6 +159,13 @@ class Index(MailboxTable):
         rows = self._messages("WHERE id = ?", (box << 32 | uid,))
         return rows[0] if rows else None
 
+    def check_counts(self) -> None:
+        """Raise Corrupt where rows are missing, which SQLite need not notice on a damaged page."""
+        with self._reading():
+            found = dict(self._all("SELECT id >> 32, count(*) FROM message GROUP BY id >> 32"))
+            for box in self.boxes():
+                _check_count(box, found.get(box.id, 0))
+
     def columns(self, box: int) -> Columns | None:
         """Everything; reads all rows of the mailbox."""
         with self._reading(), meaning():
@@ -176,6 +185,7 @@ class Index(MailboxTable):
                 columns.modseqs.extend(modseqs)
                 columns.sizes.extend(sizes)
                 columns.dates.extend(dates)
+            _check_count(row, len(columns.uids))
             return columns
 
     def delta(self, box: int, modseq: int, limit: int) -> Delta | None:
@@ -196,6 +206,14 @@ class Index(MailboxTable):
 
     def counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int, int]:
         """Messages, recent, unseen, deleted ones, the sum of their sizes and of those of the deleted ones."""
+        with self._reading():
+            box_row = self.box(box)
+            row = self._counts(box, seen, deleted)
+        if box_row is not None:
+            _check_count(box_row, row[0])
+        return row
+
+    def _counts(self, box: int, seen: int, deleted: int) -> tuple[int, int, int, int, int, int]:
         row = self._all(
             "SELECT count(*), ifnull(sum((id & 4294967295) > (SELECT recent FROM mailbox WHERE id = ?)), 0), "
             "ifnull(sum(NOT mask & ?), 0), ifnull(sum((mask & ?) <> 0), 0), ifnull(sum(size), 0), "
@@ -208,7 +226,9 @@ class Index(MailboxTable):
     def rows(self, box: int, uids: Sequence[int] | None = None) -> list[MessageRow]:
         """The messages with those UIDs, ascending; of all where uids is None."""
         if uids is None:
-            return self._messages("WHERE id BETWEEN ? AND ? ORDER BY id", span(box))
+            everything = self._messages("WHERE id BETWEEN ? AND ? ORDER BY id", span(box))
+            self._require_all(box, len(everything))
+            return everything
         rows: list[MessageRow] = []
         for low, high in runs(uids):
             rows += self._messages("WHERE id BETWEEN ? AND ? ORDER BY id", (box << 32 | low, box << 32 | high))
@@ -217,7 +237,13 @@ class Index(MailboxTable):
     def files(self, box: int) -> dict[tuple[int, bytes], int]:
         """The key of the message of each place and file name."""
         rows = self._all("SELECT place, file, id FROM message WHERE id BETWEEN ? AND ?", span(box))
+        self._require_all(box, len(rows))
         return {(place, file): key for place, file, key in rows}
+
+    def _require_all(self, box: int, found: int) -> None:
+        row = self.box(box)
+        if row is not None:
+            _check_count(row, found)
 
     def uids(self, box: int) -> set[int]:
         """The UIDs of all messages of a mailbox."""
@@ -342,6 +368,11 @@ class Index(MailboxTable):
 
     def clear_moving(self) -> None:
         self._all("DELETE FROM moving")
+
+
+def _check_count(box: BoxRow, found: int) -> None:
+    if box.messages != found:
+        raise Corrupt(reason=f"index: {box.name!r} has {found} messages, and should have {box.messages}")
 
 
 def _message(row: tuple[Any, ...]) -> MessageRow:

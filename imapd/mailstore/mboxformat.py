@@ -100,7 +100,7 @@ class MboxFormat:
             return Given(0, 1, {}, ABSENT)
         if self._given.setdefault(base.uidvalidity, directory) != directory:
             return Given(0, 1, {}, ABSENT)
-        if floors.uidnexts(bench.root + b"/imapd-floors").get(base.uidvalidity, 0) > base.last_uid + 1:
+        if floors.known(bench.root + b"/" + floors.FILE).get(base.uidvalidity, (0, 0))[0] > base.last_uid + 1:
             return Given(0, 1, {}, ABSENT)
         return Given(base.uidvalidity, base.last_uid + 1, {}, "")
 

@@ -142,7 +142,10 @@ class SharedMailbox:
         if delta is None or delta.box.uidvalidity != self.row.uidvalidity:
             raise Gone
         many = len(delta.rows) > _MANY or len(delta.vanished) > _MANY
-        return None if many or known.highestmodseq < delta.forgotten else columns.advanced(known, delta)
+        if many or known.highestmodseq < delta.forgotten:
+            return None
+        fresh = columns.advanced(known, delta)
+        return fresh if len(fresh.uids) == delta.box.messages else None  # a damaged index, which reading it whole tells
 
     def _read_whole(self, index: Index) -> Snapshot:
         found = index.columns(self.row.id)
@@ -197,7 +200,7 @@ class SharedMailbox:
             self.refresh()
             row = self.account.reading(lambda index: index.message(self.row.id, uid))
             if row is None:
-                self.refresh()  # it may be the whole mailbox that was replaced
+                self._check_missing(uid)
                 raise Expunged
             with disk_errors():
                 try:
@@ -229,6 +232,12 @@ class SharedMailbox:
             return self.message(uid)
 
         return open_one
+
+    def _check_missing(self, uid: int) -> None:
+        """A message has no row: where it should have one, the index is damaged. Raises Gone if the mailbox is new."""
+        if self._snapshot is not None and self._snapshot.row(uid) is not None:
+            self.account.reading_much(lambda index: index.check_counts())
+        self.refresh()
 
     def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop

@@ -47,6 +47,7 @@ DAMAGES = {
     "another date": "UPDATE message SET date = date + 1 WHERE id & 4294967295 = 7",
     "two uids that changed places": "UPDATE message SET file = (SELECT other.file FROM message other WHERE "
     "other.id = message.id + 8 - 2 * (message.id & 4294967295)) WHERE id & 4294967295 BETWEEN 3 AND 5",
+    "no row": "DELETE FROM message WHERE id & 4294967295 = 7",
     "another uidnext": "UPDATE mailbox SET uidnext = 3 WHERE name = 'INBOX'",
     "another uidvalidity": "UPDATE mailbox SET uidvalidity = uidvalidity + 1000 WHERE name = 'INBOX'",
     "another directory": "UPDATE mailbox SET directory = CASE directory WHEN x'' THEN x'2e42' ELSE x'' END",
@@ -81,6 +82,16 @@ def test_damage_of_one_row_is_found_when_the_message_is_opened(home):
     change(home, DAMAGES["another file"])
     with pytest.raises(Gone):
         mailbox.message(7)
+
+
+def test_a_row_that_is_missing_is_no_expunged_message(home):
+    worker = filled(home)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    change(home, DAMAGES["no row"])
+    with pytest.raises(Gone):
+        mailbox.message(7)
+    assert 7 in worker.texts()
 
 
 def test_damage_is_not_taken_for_a_flag_to_be_changed(home):
