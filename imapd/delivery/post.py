@@ -123,6 +123,17 @@ class Post:
                 self._append(account, target, draft, heading)
             return target
 
+    def describe(self, recipient: Recipient, mailbox: str) -> None:
+        """Have the newest message of the mailbox described, for a process that ends before the store comes to it by
+        itself. Raises Undelivered."""
+        with self._troubles(), self._opened(recipient.person) as account:
+            opened = account.open(mailbox, read_only=True)
+            try:
+                for _ in opened.descriptions(opened.snapshot().uids[-1:]):
+                    pass
+            finally:
+                opened.close()
+
     def _append(self, account: Account, mailbox: str, draft: Draft, heading: bytes) -> Placed:
         spool = account.spool()
         try:

@@ -8,10 +8,12 @@ more than the exit code (pipe(8)). Whatever may pass by itself, or by an adminis
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from imapd.config import ConfigError, load
@@ -74,13 +76,13 @@ def _deliver(options: argparse.Namespace) -> int:
         sender = _read(draft, options.sender)  # first: an agent that cannot write on may not look why
         recipient = house.post.recipient(options.user)
         above = heading(sender, options.recipient or options.user)
-        house.post.deliver(recipient, draft, above, options.mailbox, options.create or None)
+        mailbox = house.post.deliver(recipient, draft, above, options.mailbox, options.create or None)
+        with _harmless():
+            house.post.describe(recipient, mailbox)
     finally:
         draft.close()
-        try:
+        with _harmless():
             house.close()
-        except Exception as error:  # the message is in: told otherwise, the agent would bring it again
-            logger.warning("the house could not be closed well: %s", error)
     return int(Exit.OK)
 
 
@@ -116,6 +118,15 @@ def _house(settings: Settings) -> House:
         return house.build(settings, GeventLoop())
     except (Stop, house.HouseError, ValueError, OSError) as error:
         raise Undelivered(CONFIGURATION, str(error)) from None
+
+
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    """What happens behind a delivery is no failure of it: told otherwise, the agent would bring the message again."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("the message is delivered; behind that: %s", error)
 
 
 def _interrupted(number: int, frame: object) -> NoReturn:

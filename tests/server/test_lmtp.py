@@ -105,6 +105,18 @@ def test_the_first_fetch_finds_the_message_described(site):
         assert b'"Number 3"' in told and b'BODYSTRUCTURE ("text" "plain"' in told
 
 
+def test_a_message_is_described_before_anybody_asks(tmp_path):
+    site = Site(tmp_path, workers=1).start()
+    try:
+        site.deliver_by_socket()
+        deadline = time.monotonic() + 20
+        while not any(b"Number 1" in path.read_bytes() for path in site.maildir().glob("imapd-cache/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        site.stop()
+
+
 def test_the_socket_is_for_its_group_and_nobody_else(site):
     assert stat.S_IMODE(os.stat(site.folder / "lmtp.sock").st_mode) == 0o660
 

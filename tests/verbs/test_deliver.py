@@ -48,6 +48,12 @@ def test_a_message_is_delivered_without_a_daemon(site):
     assert (site.maildir() / "imapd-owner").read_text() == "people/uid=anna,dc=example,dc=org\n"
 
 
+def test_the_message_is_described_before_anybody_asks(site):
+    assert deliver(site, "anna", text=b"Subject: found-without-asking\n\nx\n") == (0, "")
+    kept = [path.read_bytes() for path in (site.maildir() / "imapd-cache").iterdir()]
+    assert any(b"found-without-asking" in text for text in kept)
+
+
 def test_an_mbox(site):
     path = site.folder / "imapd.ini"
     path.write_text(path.read_text().replace("create = yes", "create = yes\nformat = mbox"))
