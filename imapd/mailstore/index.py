@@ -356,6 +356,10 @@ class Index(MailboxTable):
                 self._all("DELETE FROM tombstone WHERE id >> 32 = ? AND modseq <= ? AND file IS NULL", (box, modseq))
                 self.set_forgotten(box, modseq)
 
+    def shift_graves(self, graves: Iterable[tuple[int, bytes]]) -> None:
+        """Say what else has to be removed of expunged messages: (key, path)."""
+        self._each("UPDATE tombstone SET file = ? WHERE id = ?", [(path, key) for key, path in graves])
+
     def fill_graves(self, keys: Iterable[int]) -> None:
         self._each("UPDATE tombstone SET file = NULL WHERE id = ?", [(key,) for key in keys])
 

@@ -25,12 +25,12 @@ from imapd.mailstore.errors import FileLocked, StoreError, UnknownOutcome
 from imapd.mailstore.flagnames import DELETED, FlagNames
 from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import discard, open_message
-from imapd.mailstore.mboxfile import read_head, split_header
+from imapd.mailstore.mboxfile import split_header
 from imapd.mailstore.mboxheader import Base, fields, kept, parse
 from imapd.mailstore.mboxlock import Locked, locked
 from imapd.mailstore.mboxrewrite import pwrite_all, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
-from imapd.mailstore.mboxsync import look_whole
+from imapd.mailstore.mboxsync import look_whole, read_known
 from imapd.mailstore.mboxwriteback import is_due, write_back
 from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import BoxRow, MessageRow
@@ -110,6 +110,8 @@ class _Adding:
         with index.settling():
             index.update_box(box.id, cur_stamp=str(Owed(owed.old, (self._end, length))))
         try:
+            # The end comes first: what another program adds after a crash then stands behind all that is ours.
+            pwrite_all(self._mail.fd, b"\n", self._end + length - 1)
             self._write(sources, separator)
             os.fsync(self._mail.fd)
             self._commit(owed, buried)
@@ -159,7 +161,9 @@ class _Adding:
                 _bury(self._bench, source, rows)
                 goal = self._bench.box(goal.id)  # within one mailbox both halves of a move share its modseq
             insert(self._bench, goal, self._names, [row._replace(modseq=goal.modseq + 1) for row in self._rows])
-            index.update_box(goal.id, new_stamp=str(Seen.of(os.fstat(self._mail.fd))), cur_stamp=str(Owed(owed.old)))
+            # Another program may write in the same tick of the clock: what is believed now is doubted a moment later.
+            stamp = str(Seen.of(os.fstat(self._mail.fd)))
+            index.update_box(goal.id, new_stamp=stamp, cur_stamp=str(Owed(owed.old)), doubt=self._bench.now)
         self._bench.changed.add(self._mail.path)
 
     def _take_back(self, owed: Owed) -> None:
@@ -213,14 +217,14 @@ def _transfer(
         box, names = bench.box(box_id), bench.names(goal)
         rows = bench.index.rows(box_id, uids)
         source_names = bench.names(box)
-        sources = [_copied(other, row, translated(row.mask, source_names, names)) for row in rows]
+        sources = [_copied(bench, other, row, translated(row.mask, source_names, names)) for row in rows]
         buried = [(box, rows)] if is_move and rows else []
         placed = _Adding(bench, goal, mail, names).run(sources, buried)
         return Placed(placed.uidvalidity, placed.uids, tuple([row.uid for row in rows]))
 
 
-def _copied(mail: Locked, row: MessageRow, mask: int) -> _Source:
-    line, head = read_head(mail.fd, row.place, row.octets)
+def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
+    line, head = read_known(bench, mail, row)
     body = row.place + len(line) + len(head.octets)
     length = row.octets - len(head.octets)
     line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
@@ -268,7 +272,7 @@ def empty_inbox_into(bench: Bench, name: str, words: Sequence[str]) -> None:
             goal = bench.box(bench.index.add_box(name, directory, uidvalidity, ""))
             bench.index.add_moving([(fresh, directory)])
         names, source_names = bench.names(goal), bench.names(inbox)
-        sources = [_copied(mail, row, translated(row.mask, source_names, names)) for row in rows]
+        sources = [_copied(bench, mail, row, translated(row.mask, source_names, names)) for row in rows]
         try:
             _Adding(bench, goal, target, names).run(sources, [(inbox, rows)] if rows else [])
         except UnknownOutcome:

@@ -19,16 +19,16 @@ is the truth about UIDs. Rules:
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from imapd.mailstore.bench import Bench
-from imapd.mailstore.errors import Gone
+from imapd.mailstore.errors import FileLocked, Gone
 from imapd.mailstore.maildir import open_message
 from imapd.mailstore.mboxfile import HEADER_LIMIT, Found, Scan, date_of, read_head
-from imapd.mailstore.mboxheader import Base
+from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, locked
-from imapd.mailstore.mboxrewrite import carry_over, old_paths
+from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 
@@ -127,21 +127,70 @@ def look_whole(bench: Bench, box_id: int, mail: Locked, words: Sequence[str]) ->
     return bench.box(box_id)
 
 
+def read_known(bench: Bench, mail: Locked, row: MessageRow) -> tuple[bytes, Head]:
+    """The From_ line and the header of a message that has a row. Raises FileLocked where another message stands there:
+    somebody wrote to the file in the same moment as we did, and it is looked at anew then."""
+    line, head = read_head(mail.fd, row.place, row.octets)
+    if head.fingerprint(line, row.octets - len(head.octets)) != row.base:
+        with bench.index.settling():
+            bench.index.update_box(row.id >> 32, new_stamp="")
+        raise FileLocked(reason="the mail file is not as it was, though its times are")
+    return line, head
+
+
 def _pay(bench: Bench, box: BoxRow, mail: Locked, words: Sequence[str]) -> BoxRow:
     """Do what the file is in need of: cut off an append that a crash tore, carry over what came to old versions."""
     owed = Owed.read(box.cur_stamp)
-    if owed.adding:
+    if owed.adding and _is_torn(bench, box, mail, *owed.adding):
         offset, length = owed.adding
         size = os.fstat(mail.fd).st_size
-        if offset < size <= offset + length and not any(row.place >= offset for row in bench.index.rows(box.id)):
+        if size == offset + length:
             os.ftruncate(mail.fd, offset)
             os.fsync(mail.fd)
+        else:
+            note_replacing(bench, box, mail)
+            rewrite(mail, [(0, offset), (offset + length, size)])
+            with bench.index.settling():
+                bench.index.update_box(box.id, new_stamp="", cur_stamp=str(Owed(kept_versions(mail.path))))
+            raise FileLocked(reason="an append that a crash tore was cut out: the new file is looked at next")
     kept: tuple[tuple[int, int], ...] = ()
     if owed.old and carry_over(mail, words, bench.now):
-        kept = tuple([(octets, os.lstat(old).st_ino) for old, octets in old_paths(mail.path)])
+        kept = kept_versions(mail.path)
     with bench.index.settling():
         bench.index.update_box(box.id, cur_stamp=str(Owed(kept)))
     return bench.box(box.id)
+
+
+def _is_torn(bench: Bench, box: BoxRow, mail: Locked, offset: int, length: int) -> bool:
+    """Whether an append that was never committed is still where it began and ended: nobody moved what is before it, it
+    has the first UID that was not given yet, or not even that, and behind it is nothing or a From_ line."""
+    if os.pread(mail.fd, 6, offset + length - 1) not in (b"\n", b"\nFrom "):
+        return False
+    last = bench.index.last_in_file(box.id)
+    if last is not None:
+        line, head = read_head(mail.fd, last.place, last.octets)
+        end = last.place + len(line) + last.octets
+        if head.fingerprint(line, last.octets - len(head.octets)) != last.base or not end <= offset <= end + 2:
+            return False
+    begin = os.pread(mail.fd, min(length, 4096), offset).lstrip(b"\n")
+    fields = begin.partition(b"\n\n")[0]
+    written = fields.partition(b"\0")[0]
+    if not b"From ".startswith(written[:5]):
+        return False
+    return len(written) < len(fields) or parse(fields.partition(b"\n")[2] + b"\n").uid == box.uidnext
+
+
+def note_replacing(bench: Bench, box: BoxRow, mail: Locked) -> None:
+    """Say that the file is about to become an old version, which somebody may still write to: after a crash too."""
+    seen = os.fstat(mail.fd)
+    owed = Owed.read(box.cur_stamp)
+    with bench.index.settling():
+        bench.index.update_box(box.id, cur_stamp=str(replace(owed, old=(*owed.old, (seen.st_size, seen.st_ino)))))
+
+
+def kept_versions(path: bytes) -> tuple[tuple[int, int], ...]:
+    """The old versions of a mail file, as octets and inode."""
+    return tuple([(octets, os.lstat(old).st_ino) for old, octets in old_paths(path)])
 
 
 class _Look:
@@ -158,7 +207,8 @@ class _Look:
         self._arrived: list[MessageRow] = []
         self._changed: list[_Change] = []
         self._vanished: list[MessageRow] = []
-        self._removed: list[int] = []
+        self._removed: list[int] = []  # the keys of graves that are not in the file any more
+        self._shifted: list[tuple[int, bytes]] = []  # and those of others, with what they are now
         self._base: Base | None = None
         self._uidnext = box.uidnext
         self._old = 0  # the highest UID of a message that was seen by somebody
@@ -248,6 +298,8 @@ class _Look:
         for one, stranger in zip(known, files, strict=False):
             if isinstance(one, MessageRow):
                 self._meet_again(one, stranger)
+            elif one.place != stranger.place:
+                self._shifted.append((one.key, replace(one, place=stranger.place).packed()))
         self._vanished += [one for one in known[len(files) :] if isinstance(one, MessageRow)]
         return files[len(known) :]
 
@@ -312,7 +364,7 @@ class _Look:
         stamps = self._stamps(status, end, is_tail)
         modseq = box.modseq + 1
         is_visible = bool(self._arrived or self._vanished or any(change.is_told for change in self._changed))
-        if not (is_visible or self._changed or self._removed or self._uidnext != box.uidnext):
+        if not (is_visible or self._changed or self._removed or self._shifted or self._uidnext != box.uidnext):
             if any(getattr(box, column) != value for column, value in stamps.items()):
                 with index.settling():
                     index.update_box(box.id, **stamps)
@@ -325,6 +377,7 @@ class _Look:
             index.bury([(row, modseq, None) for row in self._vanished])
             index.insert(sorted(self._arrived))
             index.fill_graves(self._removed)
+            index.shift_graves(self._shifted)
             index.update_box(box.id, modseq=box.modseq + is_visible, uidnext=self._uidnext, recent=recent, **stamps)
         if is_visible:
             self._bench.changed.add(self._mail.path)

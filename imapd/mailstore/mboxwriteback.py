@@ -21,9 +21,9 @@ from imapd.mailstore.bench import Bench
 from imapd.mailstore.mboxfile import read_head
 from imapd.mailstore.mboxheader import Base, fields, parse, patches
 from imapd.mailstore.mboxlock import Locked
-from imapd.mailstore.mboxrewrite import Part, old_paths, pwrite_all, rewrite, separated
+from imapd.mailstore.mboxrewrite import Part, pwrite_all, rewrite, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
-from imapd.mailstore.mboxsync import graves_of
+from imapd.mailstore.mboxsync import graves_of, kept_versions, note_replacing, read_known
 from imapd.mailstore.rows import BoxRow, MessageRow
 
 SMALL: Final = 4 << 20
@@ -71,7 +71,7 @@ def _patch(bench: Bench, box: BoxRow, mail: Locked, pending: Sequence[MessageRow
     done: list[tuple[MessageRow, MessageRow]] = []
     without_room = 0
     for row in pending:
-        line, head = read_head(mail.fd, row.place, row.octets)
+        line, head = read_known(bench, mail, row)
         base = _base_of(bench, box) if not row.place and head.base else None
         written = patches(head, wanted(box, row, keywords), base)
         if written is None:
@@ -84,7 +84,7 @@ def _patch(bench: Bench, box: BoxRow, mail: Locked, pending: Sequence[MessageRow
         os.fsync(mail.fd)
         with bench.index.settling():
             bench.index.renew([before for before, _ in done], [after for _, after in done])
-            bench.index.update_box(box.id, new_stamp=str(Seen.of(os.fstat(mail.fd))))
+            bench.index.update_box(box.id, new_stamp=str(Seen.of(os.fstat(mail.fd))), doubt=bench.now)
     return without_room
 
 
@@ -112,20 +112,18 @@ class _Rewriting:
 
     def run(self) -> None:
         bench, mail = self._bench, self._mail
-        replaced = os.fstat(mail.fd)
-        owed = Owed.read(self._box.cur_stamp)
+        note_replacing(bench, self._box, mail)
         rewrite(mail, self._parts())
         before = sorted(self._rows)
         after = sorted(self._after)
-        old = tuple([(octets, os.lstat(path).st_ino) for path, octets in old_paths(mail.path)])
         with bench.index.settling():  # rule 4
             bench.index.renew(before, after)
             bench.index.fill_graves([grave.key for grave in self._graves])
             bench.index.update_box(
                 self._box.id,
                 new_stamp=str(Seen.of(os.lstat(mail.path))),
-                cur_stamp=str(Owed(old or ((replaced.st_size, replaced.st_ino),), owed.adding)),
-                doubt=0.0,
+                cur_stamp=str(Owed(kept_versions(mail.path))),
+                doubt=bench.now,
             )
         bench.changed.add(mail.path)
 
@@ -162,7 +160,7 @@ class _Rewriting:
 
     def _message(self, extent: _Extent, row: MessageRow, is_first: bool) -> list[Part]:
         place = self._length
-        line, head = read_head(self._mail.fd, row.place, row.octets)
+        line, head = read_known(self._bench, self._mail, row)
         body = row.place + len(line) + len(head.octets)
         length = row.octets - len(head.octets)
         base = _base_of(self._bench, self._box) if is_first else None

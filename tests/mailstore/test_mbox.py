@@ -15,7 +15,7 @@ from imapd.mailstore.mboxlock import take
 from imapd.mailstore.mboxtree import level_to_disk, name_of
 from imapd.mailstore.message import to_wire
 from imapd.model.flags import FlagChange
-from tests.mailstore.maildirhouse import WIRE, WaitingLoop, Worker
+from tests.mailstore.maildirhouse import WIRE, Crash, WaitingLoop, Worker
 
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
 
@@ -200,6 +200,19 @@ def test_an_expunged_message_never_comes_back(worker, file, monkeypatch):
     assert b"Text 2." not in file.read_bytes()
     assert subjects(other) == {1: 1, 3: 3, 4: 4}
     other.store.close()
+
+
+def test_an_expunged_message_is_cut_out_where_it_stands_by_now(worker, file, monkeypatch):
+    monkeypatch.setattr(mboxwriteback, "SMALL", 10)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    file.write_bytes(file.read_bytes().replace(b"Subject: 1\n", b"Subject: 1\nStatus: RO\n"))
+    mailbox.snapshot()
+    mailbox.close()
+    assert worker.texts() == {1: to_wire(text(1)), 3: to_wire(text(3))}
+    assert b"Text 2." not in file.read_bytes()
 
 
 def test_many_expunges_of_a_large_file_do_not_rewrite_it_each_time(worker, file, monkeypatch):
@@ -387,15 +400,20 @@ def test_what_a_client_appends_comes_back_octet_by_octet(worker, file):
     other.store.close()
 
 
-def test_a_torn_append_is_cut_off_unless_somebody_wrote_behind_it(worker, file):
+def test_a_torn_append_is_cut_out_also_where_somebody_wrote_behind_it(worker, file):
     worker.look()
     before = file.read_bytes()
-    with open(file, "ab") as end:
-        end.write(FROM + b"Subject: to")
+    torn = (FROM + b"Sta").ljust(4_999, b"\0") + b"\n"
     core = next(iter(worker.store._cores.values()))
+    for behind, found in ((b"", {1: 1, 2: 2, 3: 3}), (mbox(text(8)), {1: 1, 2: 2, 3: 3, 4: 8})):
+        file.write_bytes(before + torn + behind)
+        core.locked(lambda bench: bench.index.update_box(1, cur_stamp=f"adding:{len(before)}:5000"))
+        assert subjects(worker) == found
+        assert file.read_bytes() == before + behind
+    # What another program has put there since is left alone.
+    file.write_bytes(before + mbox(text(8), text(9)))
     core.locked(lambda bench: bench.index.update_box(1, cur_stamp=f"adding:{len(before)}:5000"))
-    assert subjects(worker) == {1: 1, 2: 2, 3: 3}
-    assert file.read_bytes() == before
+    assert subjects(worker) == {1: 1, 2: 2, 3: 3, 4: 8, 5: 9}
 
 
 def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
@@ -408,6 +426,27 @@ def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
     assert len(worker.texts()) == 4
     assert sum(worker.loop.sleeps) > 20
     worker.store.close()
+
+
+def test_what_came_to_a_file_that_a_crash_replaced_is_not_lost(worker, file, monkeypatch):
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
+    true = mboxwriteback.rewrite
+
+    def rewrite_and_crash(mail, parts):
+        true(mail, parts)
+        raise Crash
+
+    monkeypatch.setattr(mboxwriteback, "rewrite", rewrite_and_crash)
+    with open(file, "ab") as late:
+        with pytest.raises(Crash):
+            mailbox.expunge(None)
+        late.write(mbox(text(8)))
+    monkeypatch.undo()
+    other = again(worker)
+    assert subjects(other) == {2: 2, 3: 3, 4: 8}
+    other.store.close()
 
 
 # Trees

@@ -1,4 +1,4 @@
-"""Several workers and other programs in one Maildir, and workers that are killed: nothing is lost, no UID lies.
+"""Several workers and other programs in one account, and workers that are killed: nothing is lost, no UID lies.
 
 IMAPD_TEST_TOGETHER is the time in seconds that they go on, 8 if it is not set.
 """
@@ -12,11 +12,17 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from imapd.mailstore.choice import Kinds
 from tests.mailstore.maildirhouse import WaitingLoop, Worker
 from tests.mailstore.together import BOXES, token_of
 
 SECONDS = float(os.environ.get("IMAPD_TEST_TOGETHER", "8"))
-ROLES = ("write", "write", "write", "deliver", "rename")
+ROLES = {
+    "maildir": ("write", "write", "write", "deliver", "rename"),
+    "mbox": ("write", "write", "write", "deliver-mbox", "change-mbox"),
+}
 
 
 class House:
@@ -50,16 +56,17 @@ class House:
         return [line.split() for path in self.logs.iterdir() for line in path.read_text().splitlines()]
 
 
-def test_workers_and_other_programs_share_a_maildir_and_nothing_is_lost(tmp_path):
+@pytest.mark.parametrize("kind", ROLES)
+def test_workers_and_other_programs_share_mail_files_and_nothing_is_lost(tmp_path, kind):
     home, logs = tmp_path / "ann", tmp_path / "logs"
     logs.mkdir()
-    worker = Worker(home, WaitingLoop())
+    worker = Worker(home, WaitingLoop(), kinds=Kinds(kind))
     worker.ann.create("A")
     uidvalidities = {name: str(worker.ann.status(name).uidvalidity) for name in BOXES}
     house = House(home, logs)
     end = time.monotonic() + SECONDS
     try:
-        for role in ROLES:
+        for role in ROLES[kind]:
             house.start(role)
         while time.monotonic() < end:
             time.sleep(random.uniform(0.5, 1.5))

@@ -1,4 +1,4 @@
-"""The deeds of those who use one Maildir together, each a process: `python -m tests.mailstore.together ROLE HOME LOG`.
+"""The deeds of those who use one account together, each a process: `python -m tests.mailstore.together ROLE HOME LOG`.
 
 A writer is a worker of imapd; the deliverer and the renamer are other programs. Each writes a line to its log for what
 it is about to do and for what it was told, so that a killed one leaves nothing in doubt:
@@ -11,12 +11,17 @@ it is about to do and for what it was told, so that a killed one leaves nothing 
 A message's token is its canary: the text says it, and a digest of the token fills the body.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import random
+import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from imapd.mailstore.errors import Expunged, Retry
 from imapd.model.flags import FlagChange
@@ -139,11 +144,67 @@ def rename(home: Path, _log: Log) -> None:
         time.sleep(random.uniform(0, 0.01))
 
 
+@contextlib.contextmanager
+def locked_mbox(path: Path) -> Iterator[IO[bytes]]:
+    """The locks of a delivery agent: it waits for the record lock with the file open, and then makes a dotlock."""
+    with open(path, "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        lock = Path(f"{path}.lock")
+        while True:
+            try:
+                lock.open("x").close()
+                break
+            except FileExistsError:
+                time.sleep(0.001)
+        try:
+            yield file
+        finally:
+            lock.unlink()
+
+
+def deliver_to_mbox(home: Path, log: Log) -> None:
+    """A delivery agent, also one that waited while the file was replaced."""
+    for number in range(1_000_000):
+        token = f"d{os.getpid()}.{number}"
+        with locked_mbox(home / random.choice(("inbox", "A"))) as file:
+            file.seek(0, os.SEEK_END)
+            text = text_of(token).replace(b"\r\n", b"\n")
+            file.write(b"From d Mon Nov 23 10:00:00 2026\n" + text + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+            log("here", token)
+        time.sleep(random.uniform(0, 0.05))
+
+
+def change_mbox(home: Path, _log: Log) -> None:
+    """A mail reader that changes flags, as mutt does: it writes the whole file anew, in place."""
+    while True:
+        path = home / random.choice(("inbox", "A"))
+        with locked_mbox(path) as file:
+            data = file.read()
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                pieces = re.split(rb"(?<=\n\n)(?=From [a-zA-Z-]+ \w{3} Nov)", data)
+                number = random.randrange(len(pieces))
+                head, blank, body = pieces[number].partition(b"\n\n")
+                head = re.sub(rb"\n(?:Status|X-Status|Content-Length):[^\n]*", b"", head)
+                if head:
+                    head += random.choice((b"\nStatus: RO", b"\nStatus: O\nX-Status: F", b""))
+                    pieces[number] = head + blank + body
+                    file.seek(0)
+                    file.write(b"".join(pieces))
+                    file.truncate()
+                    file.flush()
+        time.sleep(random.uniform(0, 0.1))
+
+
+ROLES = {"deliver": deliver, "rename": rename, "deliver-mbox": deliver_to_mbox, "change-mbox": change_mbox}
+
+
 def main() -> None:
     role, home, log = sys.argv[1], Path(sys.argv[2]), Log(sys.argv[3])
     if role == "write":
         Writer(home, log).run()
-    (deliver if role == "deliver" else rename)(home, log)
+    ROLES[role](home, log)
 
 
 if __name__ == "__main__":
