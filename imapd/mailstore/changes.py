@@ -14,14 +14,14 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from imapd.mailstore import maildir, tree
+from imapd.mailstore import maildir, maildirsize, tree
 from imapd.mailstore.bench import Bench, explained
 from imapd.mailstore.errors import StoreError, UnknownOutcome
 from imapd.mailstore.flagnames import DELETED, FlagNames
 from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import ELSEWHERE
 from imapd.mailstore.rowchanges import insert, numbered, translated
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import TAKING, BoxRow, MessageRow
 from imapd.mailstore.settle import path_of, settle, target_name
 from imapd.mailstore.store import Placed
 from imapd.mailstore.sync import take_in
@@ -32,7 +32,7 @@ from imapd.model.names import INBOX
 def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
     """Take spooled messages into a mailbox, all or none. Raises NoSuchMailbox."""
     settle(bench)
-    box = find(bench, name)
+    box = _goal(bench, name)
     names = bench.names(box)
     masks = [names.mask(message.flags) for message in messages]
     for message in messages:
@@ -45,6 +45,15 @@ def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
         for message, mask in zip(messages, masks, strict=True)
     ]
     return _place(bench, box, names, rows, [])
+
+
+def _goal(bench: Bench, name: str) -> BoxRow:
+    """The mailbox that messages are to come into. The UIDs that those in it had elsewhere are taken in first."""
+    box = find(bench, name)
+    while box.uidlist_stamp.startswith(TAKING):
+        take_in(bench, box.id, read_write=False)
+        box = bench.box(box.id)
+    return box
 
 
 def _newcomer(bench: Bench, file: bytes, mask: int, size: int, octets: int, date: int) -> MessageRow:
@@ -65,6 +74,7 @@ def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], 
     if refused is not None:
         _take_back(bench, box, names, rows)
         raise refused
+    maildirsize.note(bench.root, box.directory, rows, 1)
     return Placed(box.uidvalidity, tuple([row.uid for row in rows]), tuple(sources))
 
 
@@ -87,7 +97,7 @@ def _take_back(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[Messa
 def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Copy messages by hard links, all that are there. Raises NoSuchMailbox."""
     settle(bench)
-    goal = find(bench, target)
+    goal = _goal(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     source_names, names = bench.names(bench.box(box_id)), bench.names(goal)
@@ -111,13 +121,15 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
 def move(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Move messages, all that are there. Raises NoSuchMailbox."""
     settle(bench)
-    goal = find(bench, target)
+    goal = _goal(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     if rows:
         with bench.index.transaction():
             _move_rows(bench, bench.box(box_id), rows, goal)
         settle(bench)
+        maildirsize.note(bench.root, bench.box(box_id).directory, rows, -1)
+        maildirsize.note(bench.root, goal.directory, rows, 1)
     uids = tuple(range(goal.uidnext, goal.uidnext + len(rows)))
     return Placed(goal.uidvalidity, uids, tuple([row.uid for row in rows]))
 
@@ -183,4 +195,5 @@ def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int,
         bench.index.update_box(box_id, modseq=box.modseq + 1)
     bench.changed.add(bench.folder(box))
     settle(bench)
+    maildirsize.note(bench.root, box.directory, rows, -1)
     return tuple([row.uid for row in rows])

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from imapd.mailstore import changes, diskname, export, floors, foreign, maildir, rebuild, sync, uidrecord
+from imapd.mailstore import changes, diskname, export, floors, foreign, maildir, maildirsize, rebuild, sync, uidrecord
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.formats import Failures, Slice, Spooled
@@ -98,6 +98,7 @@ class MaildirFormat:
 
     def remove_mailbox(self, root: bytes, directory: bytes) -> None:
         path = folder_path(root, directory)
+        maildirsize.forget(root)
         maildir.touch(path)
         maildir.remove_tree(path)
 

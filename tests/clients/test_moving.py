@@ -319,3 +319,38 @@ def test_from_an_mbox_of_dovecot_and_back(house):
         house.nothing_to_do()
     # Its indexes know where messages began; it says so, and looks at the whole file.
     assert all("unexpectedly corrupted in mbox" in line for line in dovecot.complaints())
+
+
+QUOTA = """
+mail_plugins = quota
+protocol imap {
+  mail_plugins = quota imap_quota
+}
+plugin {
+  quota = maildir:User quota
+  quota_rule = *:storage=1M
+}
+"""
+
+
+def test_the_quota_of_dovecot_goes_on_counting(house):
+    dovecot = Dovecot(house.near.parent / "quota", f"maildir:{house.maildir}", QUOTA, port=house.imapd.port)
+
+    def used():
+        with house.served_by(dovecot), dovecot.login() as client:
+            return client.ok("GETQUOTAROOT INBOX")[-1]
+
+    with house.served_by(dovecot), dovecot.login() as client:
+        for number in range(4):
+            client.append("INBOX", message(number) * 20)
+    kept = house.maildir / "maildirsize"
+    began = kept.read_bytes()
+    with house.served_by(house.imapd), house.imapd.login("anna") as client:
+        client.append("INBOX", message(5) * 30)
+        client.ok("SELECT INBOX")
+        client.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
+        client.ok("EXPUNGE")
+    assert kept.read_bytes().startswith(began) and kept.read_bytes() != began  # what was there, and more lines
+    after = used()
+    kept.unlink()  # counted anew
+    assert used() == after

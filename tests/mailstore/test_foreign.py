@@ -65,6 +65,21 @@ def test_later_mailboxes_have_a_higher_uidvalidity(home):
     assert worker.ann.status("Later").uidvalidity > far + 1
 
 
+@pytest.mark.parametrize("deed", ["append", "copy", "move"])
+def test_what_comes_in_before_anybody_has_looked_gets_a_uid_behind_the_list(home, deed):
+    message(home, "1.a:2,", ".Work")
+    message(home, "2.b:2,")
+    dovecot(home, "V77 N9", "5 :1.a", folder=".Work")
+    worker = Worker(home)
+    if deed == "append":
+        assert worker.put("Work").uids == (9,)
+    else:
+        mailbox = worker.open()
+        mailbox.snapshot()
+        assert getattr(mailbox, deed)([1], "Work").uids == (9,)
+    assert sorted(uids(worker, "Work")[0].values()) == [5, 9]
+
+
 def test_what_was_seen_elsewhere_is_not_recent(home):
     message(home, "1.a:2,")
     message(home, "2.b", place="new")
@@ -323,3 +338,43 @@ def test_dovecot_gives_higher_uidvalidities_afterwards(home):
     last = f"{worker.ann.status('INBOX').uidvalidity:08x}"
     assert [path.name for path in home.glob("dovecot-uidvalidity.*")] == [f"dovecot-uidvalidity.{last}"]
     assert (home / "dovecot-uidvalidity").read_text() == last
+
+
+# Quota of Maildir++
+
+
+def held(home):
+    """What `maildirsize` says: its quota, octets and messages."""
+    quota, *changes = (home / "maildirsize").read_text().splitlines()
+    return quota, *[sum(int(line.split()[column]) for line in changes) for column in (0, 1)]
+
+
+def test_maildirsize_is_kept_right(home):
+    message(home, "1.a,S=48:2,")
+    message(home, "2.b:2,")
+    before = sum(path.stat().st_size for path in (home / "cur").iterdir())
+    (home / "maildirsize").write_text(f"1000000S,100C\n{before} 2\n")
+    worker = Worker(home)
+    worker.ann.create("Trash")
+    worker.put("INBOX", MAIL.replace(b"\n", b"\r\n"))
+    mailbox = worker.open()
+    mailbox.snapshot()
+    mailbox.copy([1], "INBOX")
+    mailbox.copy([1], "Trash")
+
+    def there():
+        sizes = [path.stat().st_size for path in (home / "cur").iterdir()]
+        return "1000000S,100C", sum(sizes), len(sizes)
+
+    assert held(home) == there() and there()[2] == 4
+    mailbox.change_flags([1, 2], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    mailbox.move([3], "Trash")
+    assert held(home) == there() and there()[2] == 1
+    worker.ann.delete("Trash")
+    assert not (home / "maildirsize").exists()  # made anew by whoever needs it
+
+
+def test_no_maildirsize_is_made(home):
+    Worker(home).put("INBOX")
+    assert not (home / "maildirsize").exists()
