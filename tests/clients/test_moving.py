@@ -7,6 +7,7 @@ same port and with the same mail files; and then there must be nothing to do, an
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -280,7 +281,7 @@ def test_from_an_mbox_of_dovecot_and_back(house):
     dovecot = Dovecot(house.near.parent / "mboxes", f"mbox:{mail}:INBOX={mail}/inbox", port=house.imapd.port)
     with house.served_by(dovecot):
         with dovecot.login() as client:
-            for name in ("Sent", "Work/2024", '"Entw&APw-rfe"', "Empty"):
+            for name in ("Sent", "Work/2024", '"Entw&APw-rfe"'):  # an empty mbox holds no UIDVALIDITY
                 client.ok(f"CREATE {name}")
             for name in ("INBOX", "Work/2024", '"Entw&APw-rfe"'):
                 client.ok(f"SUBSCRIBE {name}")
@@ -307,12 +308,12 @@ def test_from_an_mbox_of_dovecot_and_back(house):
             client.ok(r"STORE 1 +FLAGS.SILENT (\Deleted)")
             client.ok(r"STORE 2 +FLAGS.SILENT (\Seen later)")
             client.ok("EXPUNGE")
-            client.ok("DELETE Empty")
         house.mbsync()
         changed = seen_by(house.imapd)
     house.export()
     for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-old-*")]:
-        path.unlink()  # what lies beside mboxes is a mailbox for Dovecot
+        # what lies beside mboxes is a mailbox for Dovecot
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     with house.served_by(dovecot):
         same(seen_by(dovecot), changed)
