@@ -40,7 +40,9 @@ def to_wire(data: bytes, last: int = -1) -> bytes:
     """Each LF without a CR before it as CRLF; `last` is the octet that came before the data."""
     if last == 0x0D and data[:1] == b"\n":
         return b"\n" + to_wire(data[1:], 0x0A)
-    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if b"\r" in data:  # looking for two octets takes as long again as all the rest
+        data = data.replace(b"\r\n", b"\n")
+    return data.replace(b"\n", b"\r\n")
 
 
 class LocalSpool:

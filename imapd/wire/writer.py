@@ -22,6 +22,7 @@ LAST_SECOND: Final = 253_402_300_799
 
 _FIRST_SECOND: Final = -62_135_596_800  # the first of January of the year 1
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
+_PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]{0,%d}" % QUOTED_OCTETS)  # nearly every string
 _SPECIAL = re.compile(rb'(["\\])')
 _BARE = re.compile(rb"[A-Za-z0-9_.:/,@$=+\-]+")  # what no client has ever read as something else
 _FLAG = re.compile(r"\\\*|\\?[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
@@ -48,6 +49,8 @@ def literal(data: bytes) -> bytes:
 
 def string(data: bytes) -> bytes:
     """A quoted string where that can hold the octets, else a literal."""
+    if _PLAIN.fullmatch(data):
+        return b'"' + data + b'"'
     if len(data) <= QUOTED_OCTETS and _QUOTABLE.fullmatch(data):
         if b'"' in data or b"\\" in data:
             data = _SPECIAL.sub(rb"\\\1", data)
