@@ -71,7 +71,7 @@ def new_base(now: float, octets: int, size: int) -> bytes:
 
 def base_of(file: bytes) -> bytes:
     """The name of a file without directory and flags."""
-    return file.rpartition(b"/")[2].partition(b":")[0]
+    return (file.rpartition(b"/")[2] if b"/" in file else file).partition(b":")[0]
 
 
 def letters_of(file: bytes) -> bytes:
@@ -160,6 +160,11 @@ def examine(path: bytes) -> Found | None:
 
 def open_message(path: bytes) -> int:
     """Open a message file for reading; raises FileNotFoundError for what is no regular file (rule 1). Quick."""
+    return open_sized(path)[0]
+
+
+def open_sized(path: bytes) -> tuple[int, int]:
+    """As open_message; with the file's octets."""
     try:
         # O_NONBLOCK: a FIFO that somebody put there must not hold us.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -168,12 +173,13 @@ def open_message(path: bytes) -> int:
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None
         raise
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path)
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    return fd, seen.st_size
 
 
 def bare_line_feeds(data: bytes, last: int) -> int:

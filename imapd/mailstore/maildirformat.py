@@ -56,12 +56,8 @@ class MaildirFormat:
         return [folder + b"/new", folder + b"/cur", folder]
 
     def open_message(self, root: bytes, box: BoxRow, row: MessageRow) -> Slice:
-        fd = maildir.open_message(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
-        try:
-            return Slice(fd, 0, os.fstat(fd).st_size)
-        except BaseException:
-            os.close(fd)
-            raise
+        fd, octets = maildir.open_sized(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
+        return Slice(fd, 0, octets)
 
     def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
         return box.uidlist_stamp == foreign.stamp(folder)

@@ -213,20 +213,17 @@ class SharedMailbox:
         raise Expunged
 
     def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
-        """Opens these messages as `message` does; their rows are read together, and again when somebody committed."""
-        rows: dict[int, MessageRow] = {}
-        read_at: tuple[Index | None, int] = (None, -1)
+        """Opens these messages as `message` does; their rows are read together when the first is opened."""
+        rows: dict[int, MessageRow] | None = None
 
         def open_one(uid: int) -> LocalMessage:
-            nonlocal rows, read_at
-            reader = self.account.reader
-            if read_at != (reader, reader.data_version()):
+            nonlocal rows
+            if rows is None:
                 self.refresh()
-                left = uids[bisect_left(uids, uid) :]
-                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(self.row.id, left))}
-                read_at = self._index, self._version
+                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(self.row.id, uids))}
             row = rows.get(uid)
             if row is not None:
+                # A format opens what the row means or nothing, also where much happened since the row was read.
                 with contextlib.suppress(OSError):  # `message` knows what to do about it
                     return self._opened(row, self.account.format.open_message(self.account.root, self.row, row))
             return self.message(uid)

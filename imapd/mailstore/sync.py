@@ -34,7 +34,10 @@ from imapd.mailstore.settle import path_of, settle
 
 TICK: Final = 0.05
 AT_ONCE: Final = 10_000
-"""Messages taken in at a time (rule 7): about a second, also where each file has to be read for its size."""
+"""Messages taken in at a time (rule 7) where each file has to be read for its size: about a second."""
+_NAMED: Final = 5
+"""How many times as many are taken in where the names tell the sizes. Each part lists the whole mailbox again, so there
+must not be many parts."""
 SMALL: Final = 1_000
 
 _NO_UID: Final = 1 << 32
@@ -193,12 +196,14 @@ class _Look:
 
     def _meet(self, strangers: Iterable[Located]) -> None:
         """Look at files that have no row yet (rule 1)."""
+        work = 0
         for place, name in sorted(strangers, key=self._order):
-            if len(self._arrived) == AT_ONCE:
+            if work >= AT_ONCE * _NAMED:
                 self._complete = False
                 return
             found = maildir.examine(self._path((place, name)))
             if found is not None:
+                work += _NAMED if found.counted else 1
                 self._arrived.append(_Arrival((place, name), found, maildir.base_of(name)))
 
     def _order(self, located: Located) -> tuple[int, tuple[int, int, bytes]]:
