@@ -26,6 +26,7 @@ WEBMAIL = (
     "X-PRIORITY", "LIST-POST", "DISPOSITION-NOTIFICATION-TO",
 )  # fmt: skip
 A_FOLDER = 1000
+LAYOUT = 1  # counted up when `_write` writes something else
 _FIELD = re.compile(rb"^(?:%s):.*\n(?:[ \t].*\n)*" % "|".join(WEBMAIL).encode(), re.IGNORECASE | re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ class Corpus:
 
 def version() -> str:
     """A name for the text of the messages; it changes when they would."""
-    return hashlib.sha256(Path(letters.__file__).read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(Path(letters.__file__).read_bytes() + repr((WEBMAIL, LAYOUT)).encode()).hexdigest()[:12]
 
 
 def corpus(root: Path, count: int, owner: tuple[int, int] | None = None) -> Corpus:
@@ -133,17 +134,25 @@ def make_maildir(
     give_folders(home, owner)
 
 
-def make_mbox(source: Corpus, count: int, path: Path, owner: tuple[int, int] | None = None) -> None:
-    """An mbox file with the first messages, all of them new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def make_mbox(source: Corpus, count: int, home: Path, owner: tuple[int, int] | None = None) -> None:
+    """A folder of mboxes at `home`, whose `inbox` has the first messages, with flags as mail readers write them."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / "inbox"
     with open(path, "wb", buffering=1 << 20) as file:
         for entry in source.entries[:count]:
+            header, empty, body = source.path(entry).read_bytes().partition(b"\n\n")
             file.write(b"From bench@example.org %s\n" % letters.from_line_date(entry.number).encode())
-            file.write(source.path(entry).read_bytes())
-            file.write(b"\n")
+            file.write(header + b"\n" + _status(entry.name.rpartition(",")[2]) + b"\n" + body + b"\n")
     path.chmod(0o600)
     if owner is not None:
         os.chown(path, *owner)
+    give_folders(home, owner)
+
+
+def _status(flags: str) -> bytes:
+    answered_flagged = "".join(letter for here, letter in (("R", "A"), ("F", "F")) if here in flags)
+    lines = b"Status: RO\n" if "S" in flags else b"Status: O\n"
+    return lines + (b"X-Status: %s\n" % answered_flagged.encode() if answered_flagged else b"")
 
 
 def give_folders(home: Path, owner: tuple[int, int] | None) -> None:
@@ -153,7 +162,7 @@ def give_folders(home: Path, owner: tuple[int, int] | None) -> None:
 
 
 def forget(home: Path) -> None:
-    """Take away everything of a Maildir but its messages: what servers keep beside them, and other mailboxes."""
+    """Take away everything but the messages of INBOX: what servers keep beside them, and other mailboxes."""
     for path in home.iterdir():
-        if path.name not in ("cur", "new", "tmp"):
+        if path.name not in ("cur", "new", "tmp", "inbox"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -63,7 +63,7 @@ def again(run: Run, key: str, connection: Connection, command: bytes) -> Answer:
 
 def never_seen(run: Run) -> tuple[str, Connection]:
     """Somebody who has selected a mailbox that the server sees for the first time: his name, and he."""
-    name = run.place.pair.never_seen(run.server, run.count)
+    name = run.place.never_seen(run.server)
     run.server.wait_until_quiet()
     connection = opened(run, name)
     run.server.wait_until_quiet(2, 0.1)

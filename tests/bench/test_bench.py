@@ -75,7 +75,7 @@ def test_a_server_that_loses_a_message_is_not_measured(folder):
     mail = corpus.corpus(folder, 1000, servers.owner())
     pair = servers.Pair(folder / "run", mail, ["big"])
     pair.give_mail("big", 1000)
-    next(pair.homes("big")[0].glob("cur/*")).unlink()
+    next(pair.server("imapd").home("big").glob("cur/*")).unlink()
     workload = next(one for one in reading.WORKLOADS if one.name == "uidflags")
     try:
         with pytest.raises(WrongAnswer, match="SELECT of 1000 messages"):
