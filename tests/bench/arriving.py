@@ -48,6 +48,7 @@ def _rate(run: Run, key: str, at_once: int, *more: bytes, tls: bool = False) -> 
 def _against_default(run: Run, key: str) -> None:
     """The same figure once more: the default is to be left far behind, and the fastest configuration as well."""
     run.values[f"{key}_default"] = run.values[key]
+    run.cpu[f"{key}_default"], run.pss[f"{key}_default"] = run.cpu[key], run.pss[key]
 
 
 def prepare(run: Run) -> None:
