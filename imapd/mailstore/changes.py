@@ -7,6 +7,11 @@ The commit comes first, and the files follow (mailstore/settle), so a crash leav
     flags          commit (mailstore/rowchanges); rename
     expunge        commit: the message is a tombstone that knows its file; unlink
 
+Why that is safe when the power is cut, at each step: before the commit there are files in tmp/ that nobody knows, and
+`sweep` removes them. After it the rows stand, and so do the files they name: a file is synced, and where there are
+several, the names in tmp/ are too, or one of them could be lost and the others not. A single file may lose its name
+then, and its row goes at the next look: nobody was told of it. The client is told when the names in cur/ are synced.
+
 An append or copy whose renames the disk refuses is taken back and reported. The others stay done: the index has them.
 """
 
@@ -40,6 +45,7 @@ def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
         with contextlib.suppress(OverflowError, ValueError):
             os.utime(message.fd, (message.date, message.date))
         os.fsync(message.fd)
+    _make_names_durable(bench, len(messages))
     rows = [
         _newcomer(bench, b"tmp/" + os.path.basename(message.path), mask, message.size, message.octets, message.date)
         for message, mask in zip(messages, masks, strict=True)
@@ -54,6 +60,12 @@ def _goal(bench: Bench, name: str) -> BoxRow:
         take_in(bench, box.id, read_write=False)
         box = bench.box(box.id)
     return box
+
+
+def _make_names_durable(bench: Bench, messages: int) -> None:
+    """Sync the names in tmp/, where there are several that have to stay or go together."""
+    if messages > 1:
+        maildir.sync_directory(bench.root + b"/tmp")
 
 
 def _newcomer(bench: Bench, file: bytes, mask: int, size: int, octets: int, date: int) -> MessageRow:
@@ -108,6 +120,7 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
             link = bench.scratch()
             made.append(_newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
             maildir.link_or_copy(path_of(bench, bench.box(box_id), row), link, bench.settings.file_mode)
+        _make_names_durable(bench, len(rows))
         return _place(bench, goal, names, made, [row.uid for row in rows])
     except UnknownOutcome:
         raise  # the index may know the links

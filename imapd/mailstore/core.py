@@ -381,7 +381,7 @@ class AccountCore:
             # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
             moved = writer.has_moved(inode)
             if (moved or self._is_doubtful) and not writer.is_sound():
-                raise Corrupt(reason="quick_check failed")
+                raise Corrupt(reason="a check of it failed")
             if moved:
                 writer.settle_down(inode)
         except BaseException:

@@ -68,9 +68,9 @@ class Database:
             raise self._translated(error) from error
 
     def is_sound(self) -> bool:
-        """Whether SQLite finds no damage. Reads all of the database."""
+        """Whether SQLite finds no damage. Reads all of the database, and compares the entries of its indexes."""
         try:
-            return self._all("PRAGMA quick_check(1)") == [("ok",)]
+            return self._all("PRAGMA integrity_check(1)") == [("ok",)]
         except StoreError:
             return False
 
@@ -146,6 +146,12 @@ class Database:
             yield
         finally:
             self._all("ROLLBACK")
+
+    def shape(self) -> list[tuple[str, str]]:
+        """The tables with their columns, and the indexes, by their names."""
+        names = "SELECT tbl_name, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+        columns = "SELECT tables.name, info.name FROM sqlite_master tables, pragma_table_info(tables.name) info"
+        return sorted(self._all(f"{names} UNION {columns}"))
 
     def data_version(self) -> int:
         """A number that changes with every commit of another connection."""

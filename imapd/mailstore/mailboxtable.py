@@ -44,6 +44,8 @@ class MailboxTable(Database):
 
     def box_named(self, name: str) -> BoxRow | None:
         rows = self._boxes("WHERE name = ?", (name,))
+        if not rows and any(row.name == name for row in self.boxes()):
+            raise Corrupt(reason="index: a mailbox is not found by its name")
         return rows[0] if rows else None
 
     def add_box(

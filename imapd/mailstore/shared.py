@@ -232,9 +232,11 @@ class SharedMailbox:
 
     def _check_missing(self, uid: int) -> None:
         """A message has no row: where it should have one, the index is damaged. Raises Gone if the mailbox is new."""
-        if self._snapshot is not None and self._snapshot.row(uid) is not None:
-            self.account.reading_much(lambda index: index.check_counts())
         self.refresh()
+        known = self._snapshot
+        if known is not None and known.highestmodseq == self.row.modseq and known.row(uid) is not None:
+            self.account.suspect()
+            self.refresh()
 
     def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop

@@ -7,7 +7,9 @@ import sqlite3
 
 import pytest
 
+from imapd.mailstore import maildir
 from imapd.mailstore.errors import NoSuchMailbox, StoreError, UnknownOutcome
+from imapd.mailstore.index import Index
 from imapd.mailstore.store import Incoming
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import WIRE, Crash, Faults, Worker, deliver, files
@@ -162,6 +164,25 @@ def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_p
     (left,) = files(tmp_path / "ann")["tmp"]
     opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     assert not [path for path in opened if path.endswith(left)]
+
+
+@pytest.mark.parametrize("deed", ["append", "copy"])
+def test_names_in_tmp_are_durable_before_the_rows_of_several_messages(tmp_path, monkeypatch, deed):
+    """In the crash of a file system that keeps a synced file and not its name, several are all there or none."""
+    worker = Worker(tmp_path / "ann")
+    worker.put("INBOX", WIRE, WIRE)
+    worker.ann.create("A")
+    events = []
+    sync, insert = maildir.sync_directory, Index.insert
+    monkeypatch.setattr(maildir, "sync_directory", lambda path: events.append(path) or sync(path))
+    monkeypatch.setattr(Index, "insert", lambda index, rows: events.append("rows") or insert(index, rows))
+    if deed == "append":
+        worker.put("A", WIRE, WIRE)
+    else:
+        worker.open().copy([1, 2], "A")
+    root = os.fsencode(tmp_path / "ann")
+    assert events[:2] == [root + b"/tmp", "rows"]
+    assert root + b"/.A/cur" in events[2:]
 
 
 def test_an_fsync_that_failed_is_not_tried_again(tmp_path, monkeypatch):
