@@ -151,8 +151,8 @@ def carry_over(mail: Locked, words: Sequence[str], now: float) -> bool:
                     _append(mail, os.pread(fd, seen.st_size - octets, octets))
                     os.ftruncate(fd, octets)
                     os.fsync(fd)
-                # The ctime tells when it was replaced, or cut back.
-                if not 0 <= now - max(seen.st_ctime, seen.st_mtime) < KEEP_OLD:
+                # The ctime tells when it was replaced, or cut back: perhaps after `now`, while we waited for a lock.
+                if abs(now - seen.st_ctime) >= KEEP_OLD:
                     os.unlink(old)
                 else:
                     kept = True

@@ -205,6 +205,15 @@ def test_what_a_waiting_program_writes_to_the_old_file_is_carried_over(path):
     assert read(path) == NEW + LATE
 
 
+def test_an_old_file_is_kept_also_if_it_was_replaced_while_we_waited(path):
+    before = time.time() - 5
+    with locked(path, WORDS, write=True) as mail:
+        rewrite(mail, [NEW])
+    with locked(path, WORDS, write=True) as mail:
+        assert carry_over(mail, WORDS, before)
+    assert len(old_paths(path)) == 1
+
+
 def test_a_program_that_writes_to_the_old_file_at_this_moment_is_waited_for(path):
     with locked(path, WORDS, write=True) as mail:
         rewrite(mail, [NEW])

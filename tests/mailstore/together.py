@@ -14,9 +14,11 @@ A message's token is its canary: the text says it, and a digest of the token fil
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import random
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -117,9 +119,16 @@ class Writer:
             time.sleep(random.uniform(0, 0.01))
 
 
+def until_told() -> Iterator[int]:
+    """Count until SIGTERM, which ends the program between two deeds."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    return itertools.takewhile(lambda _: not told, itertools.count())
+
+
 def deliver(home: Path, log: Log) -> None:
     """A delivery agent."""
-    for number in range(1_000_000):
+    for number in until_told():
         token = f"d{os.getpid()}.{number}"
         folder = home / random.choice(("", ".A"))
         name = f"{time.time():.0f}.M{time.time_ns() // 1000 % 1_000_000:06d}P{os.getpid()}N{number}.mx"
@@ -131,7 +140,7 @@ def deliver(home: Path, log: Log) -> None:
 
 def rename(home: Path, _log: Log) -> None:
     """A mail reader that changes flags, as mutt does."""
-    while True:
+    for _ in until_told():
         cur = home / random.choice(("", ".A")) / "cur"
         names = os.listdir(cur)
         for name in random.sample(names, min(5, len(names))):
@@ -164,7 +173,7 @@ def locked_mbox(path: Path) -> Iterator[IO[bytes]]:
 
 def deliver_to_mbox(home: Path, log: Log) -> None:
     """A delivery agent, also one that waited while the file was replaced."""
-    for number in range(1_000_000):
+    for number in until_told():
         token = f"d{os.getpid()}.{number}"
         with locked_mbox(home / random.choice(("inbox", "A"))) as file:
             file.seek(0, os.SEEK_END)
@@ -178,7 +187,7 @@ def deliver_to_mbox(home: Path, log: Log) -> None:
 
 def change_mbox(home: Path, _log: Log) -> None:
     """A mail reader that changes flags, as mutt does: it writes the whole file anew, in place."""
-    while True:
+    for _ in until_told():
         path = home / random.choice(("inbox", "A"))
         with locked_mbox(path) as file:
             data = file.read()
