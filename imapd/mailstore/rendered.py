@@ -26,6 +26,10 @@ DIRECTORY: Final = b"imapd-cache"
 FILES: Final = 4
 """Sets of header fields that are kept for a mailbox."""
 MANY: Final = 16
+SPARE: Final = 2_000
+FEW: Final = 16
+"""A file begins anew when more than half of it is of messages that are no more, or when its blocks have fewer runs than
+FEW, which makes it slow to load. So many runs or blocks are forgiven (SPARE)."""
 SETS_OCTETS: Final = 1_000
 """The longest list of header fields that is kept, in octets: longer ones are nobody's habit."""
 
@@ -84,7 +88,12 @@ class Rendered:
         return read_at(fd, size, place, self._loop)
 
     def missing(self, uids: "array[int]") -> list[int]:
-        """Those of the UIDs for which no description is kept."""
+        """Those of the UIDs, which are all of the mailbox, for which no description is kept."""
+        for what in (b"", *self.subjects()):
+            file = self._file(what)
+            if len(file) > 2 * len(uids) + SPARE or file.blocks > SPARE + len(uids) // FEW:
+                with contextlib.suppress(OSError):
+                    os.unlink(file.path)
         return self._file(b"").missing(uids)
 
     def subjects(self) -> list[bytes]:

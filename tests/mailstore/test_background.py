@@ -5,11 +5,12 @@ from array import array
 
 import pytest
 
-from imapd.mailstore import shared
+from imapd.mailstore import rendered, shared
 from imapd.mailstore.background import AT_ONCE
 from imapd.mailstore.rendered import DIRECTORY, files, sweep
 from imapd.mailstore.runs import RunFile
 from imapd.mailstore.store import Text
+from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import Worker, deliver
 
 ALL = tuple(Text)
@@ -162,3 +163,34 @@ def test_a_mailbox_whose_texts_are_all_kept_costs_nothing(home, described, monke
     monkeypatch.setattr(RunFile, "missing", lambda *_: pytest.fail("this was found out already"))
     again.open()
     again.loop.run_spawned()
+
+
+def test_a_file_that_is_mostly_of_messages_that_are_no_more_begins_anew(home, described, monkeypatch):
+    monkeypatch.setattr(rendered, "SPARE", 5)
+    worker = Worker(home)
+    worker.put("INBOX", *map(mail, range(1, 21)))
+    mailbox = worker.open()
+    worker.loop.run_spawned()
+    mailbox.change_flags(range(1, 18), FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    before = os.path.getsize(files(os.fsencode(home))[0])
+    worker.store.close()
+    again = Worker(home)
+    again.open()
+    again.loop.run_spawned()
+    assert os.path.getsize(files(os.fsencode(home))[0]) < before / 2
+    assert described[20:] == [18, 19, 20]
+
+
+def test_a_file_of_many_small_blocks_begins_anew(home, described, monkeypatch):
+    monkeypatch.setattr(rendered, "SPARE", 5)
+    worker = Worker(home)
+    for number in range(1, 11):
+        worker.put("INBOX", mail(number))
+        worker.loop.run_spawned()
+    worker.store.close()
+    again = Worker(home)
+    again.open()
+    again.loop.run_spawned()
+    assert sorted(described[10:]) == list(range(1, 11))
+    assert b"" not in texts(again.open(), range(1, 11)) and len(described) == 20
