@@ -28,7 +28,6 @@ IN_MEMORY: Final = 512 * 1024
 """Up to this size a message is read whole, which counts its octets by the way."""
 _BUFFER: Final = 256 * 1024
 _CRLF: Final = re.compile(rb"(?<!\r)\r\n")
-_HEADER_END: Final = re.compile(rb"(?:\A|\r\n)\r\n")
 
 
 def to_disk(data: bytes) -> bytes:
@@ -143,8 +142,8 @@ class LocalMessage:
         for piece in self._pieces(16 * 1024):
             start = max(0, len(read) - 4)
             read += piece
-            if match := _HEADER_END.search(read, start):
-                return bytes(read[: match.end()])
+            if end := _header_end(read, start):
+                return bytes(read[:end])
             self._loop.breathe()
         return bytes(read)
 
@@ -170,8 +169,16 @@ class LocalMessage:
 
 
 def _header_of(content: bytes) -> bytes | None:
-    match = _HEADER_END.search(content)
-    return content[: match.end()] if match else None
+    end = _header_end(content, 0)
+    return content[:end] if end else None
+
+
+def _header_end(content: bytes | bytearray, start: int) -> int:
+    """Where the empty line ends that ends the header, looked for from there on; 0 where there is none."""
+    if content.startswith(b"\r\n"):
+        return 2
+    end = content.find(b"\r\n\r\n", start)
+    return end + 4 if end >= 0 else 0
 
 
 def count_wire(opened: Slice, loop: Loop) -> int:
