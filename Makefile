@@ -2,6 +2,7 @@
 # make test    everything that a change must pass; installs what it needs
 # make check   linters and types
 # make bench    imapd beside Dovecot, a few minutes; make bench-full is the whole table (tests/bench/RESULTS.md)
+# make bench-plot   a picture of the last full run (tests/bench/results.svg)
 # make bench-directories  logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
@@ -18,7 +19,7 @@ KILLS ?= 5000
 CUTS ?= 3000
 DELIVERY_SECONDS ?= 600
 
-.PHONY: run test quick check bench bench-full bench-directories fuzz hostile faults docs clean
+.PHONY: run test quick check bench bench-full bench-plot bench-directories fuzz hostile faults docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -43,6 +44,9 @@ bench: $(STAMP)-test
 bench-full: $(STAMP)-test
 	tests/install-debian-packages
 	$(BIN)/python -m tests.bench --full --write
+
+bench-plot: $(STAMP)-test
+	$(BIN)/python -m tests.bench.plot
 
 bench-directories: $(STAMP)-test
 	$(BIN)/python -m tests.bench.fairness

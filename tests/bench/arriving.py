@@ -202,7 +202,7 @@ WORKLOADS = (
             Measure("login_1", "connect, LOGIN, LOGOUT: one client", "/s", Target(1.5)),
             Measure("login_1_default", "the same against the default", "/s", Target(10), (DEFAULT,)),
         ),
-        login_1, LOGINS, sized=False,
+        login_1, LOGINS, sized=False, rounds=2,
     ),
     Workload(
         "login-50",
@@ -210,7 +210,7 @@ WORKLOADS = (
             Measure("login_50", "the same, 50 clients", "/s", Target(1.5)),
             Measure("login_50_default", "the same, 50 clients, against the default", "/s", Target(10), (DEFAULT,)),
         ),
-        login_50, LOGINS, sized=False,
+        login_50, LOGINS, sized=False, rounds=2,
     ),
     Workload("login-tls", (Measure("login_1_tls", "the same in TLS: one client", "/s"),), login_1_tls, LOGINS, sized=False),
     Workload(
@@ -222,7 +222,7 @@ WORKLOADS = (
             Measure("login_select_1", "connect, LOGIN, SELECT, LOGOUT: one client", "/s"),
             Measure("login_select_50", "the same, 50 clients", "/s"),
         ),
-        login_select, LOGINS, sized=False,
+        login_select, LOGINS, sized=False, rounds=2,
     ),
     Workload(
         "idle",

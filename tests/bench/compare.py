@@ -121,7 +121,8 @@ class Place:
 
 @dataclass(slots=True)
 class Run:
-    """One server doing one workload once."""
+    """One server doing one workload once. values, cpu, pss, client: by the key of the measure; client is the processor
+    time of the client, which must not be the limit; others: what is good to know besides, for JSON alone."""
 
     place: Place
     server: Server
@@ -172,6 +173,7 @@ class Figure:
     cpu: dict[str, list[float]] = field(default_factory=dict)
     pss: dict[str, list[int]] = field(default_factory=dict)
     client: dict[str, list[float]] = field(default_factory=dict)
+    others: dict[str, dict[str, float]] = field(default_factory=dict)
     note: str = ""
 
     def median(self, server: str) -> float | None:
@@ -223,6 +225,7 @@ class Figure:
             "cpu": self.cpu,
             "pss": self.pss,
             "client": self.client,
+            "others": self.others,
         }
 
 
@@ -239,7 +242,8 @@ def measure(
     figures = {one.key: Figure(workload.name, one, count) for one in workload.measures}
     names: Sequence[str] = (IMAPD, *workload.dovecots)
     # The largest take longest, and are noisy least.
-    turns = rounds or (max(1, workload.rounds - 1) if workload.sized and place.count >= 100_000 else workload.rounds)
+    usual = max(1, workload.rounds - 1) if workload.sized and place.count >= 100_000 else workload.rounds
+    turns = rounds or usual
     for turn in range(turns):
         if turn and time.monotonic() > latest:
             break
@@ -263,13 +267,14 @@ def _server(workload: Workload, place: Place, name: str) -> Server:
     if workload.alone:
         return place.pair.one(name)
     server = place.pair.server(name)
-    wait_until_quiet(place.pair.running())
+    wait_until_quiet(place.pair.running(), 40)
     return server
 
 
 def _keep(figures: dict[str, Figure], name: str, run: Run) -> None:
     for key, figure in figures.items():
         if key in run.values:
+            figure.others.setdefault(name, {}).update(run.others)
             figure.samples.setdefault(name, []).append(run.values[key])
             for kept, new in ((figure.cpu, run.cpu), (figure.pss, run.pss), (figure.client, run.client)):
                 if key in new:

@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import letters
@@ -26,18 +26,20 @@ WEBMAIL = (
     "X-PRIORITY", "LIST-POST", "DISPOSITION-NOTIFICATION-TO",
 )  # fmt: skip
 A_FOLDER = 1000
+DISTINCT = 100_000  # a mailbox with more than that has them again, as links under other names
 LAYOUT = 1  # counted up when `_write` writes something else
 _FIELD = re.compile(rb"^(?:%s):.*\n(?:[ \t].*\n)*" % "|".join(WEBMAIL).encode(), re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of the corpus. octets, webmail: with CRLF."""
+    """One message of the corpus. octets, webmail: with CRLF; source: the number and the name of the file that it is."""
 
     number: int
     name: str
     octets: int
     webmail: int
+    source: tuple[int, str]
 
 
 class Corpus:
@@ -47,7 +49,8 @@ class Corpus:
         self.folder, self.entries = folder, entries
 
     def path(self, entry: Entry) -> Path:
-        return self.folder / "messages" / f"{entry.number // A_FOLDER:03}" / entry.name
+        number, name = entry.source
+        return self.folder / "messages" / f"{number // A_FOLDER:03}" / name
 
     def octets(self, count: int) -> int:
         """The sum of RFC822.SIZE of the first messages."""
@@ -72,6 +75,7 @@ def corpus(root: Path, count: int, owner: tuple[int, int] | None = None) -> Corp
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "table"
     entries = _read(table) if table.exists() else []
+    wanted, count = count, min(count, DISTINCT)
     # Written a folder at a time, the line after the file: what a broken run leaves is gone on with.
     for begin in range(len(entries), count, A_FOLDER):
         there = folder / "messages" / f"{begin // A_FOLDER:03}"
@@ -81,14 +85,21 @@ def corpus(root: Path, count: int, owner: tuple[int, int] | None = None) -> Corp
         with open(table, "a") as lines:
             lines.write("".join(f"{entry.name} {entry.octets} {entry.webmail}\n" for entry in new))
         entries += new
-    return Corpus(folder, entries)
+    return Corpus(folder, [*entries, *(_once_more(entries, number) for number in range(len(entries), wanted))])
+
+
+def _once_more(entries: list[Entry], number: int) -> Entry:
+    """Message `number` of a corpus that has no more distinct ones: an earlier one that came later."""
+    source = entries[number % len(entries)]
+    _, rest = source.name.split("P1.", 1)
+    return replace(source, number=number, name=f"{letters.came(number)}.M{number:06}P1.{rest}")
 
 
 def _read(table: Path) -> list[Entry]:
     entries = []
     for number, line in enumerate(table.read_text().splitlines()):
         name, octets, webmail = line.split()
-        entries.append(Entry(number, name, int(octets), int(webmail)))
+        entries.append(Entry(number, name, int(octets), int(webmail), (number, name)))
     return entries[: len(entries) // A_FOLDER * A_FOLDER]
 
 
@@ -103,7 +114,7 @@ def _write(folder: Path, number: int, owner: tuple[int, int] | None) -> Entry:
     if owner is not None:
         os.chown(path, *owner)
     os.utime(path, (when, when))
-    return Entry(number, name, octets, webmail_octets(text))
+    return Entry(number, name, octets, webmail_octets(text), (number, name))
 
 
 def webmail_octets(text: bytes) -> int:

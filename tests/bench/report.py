@@ -9,7 +9,6 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,18 @@ def machine(folder: Path, dovecot: str, command: str) -> dict[str, str]:
     }
 
 
-def save(where: dict[str, str], figures: Iterable[dict[str, Any]], left_out: list[str], path: Path) -> None:
-    data = {"where": where, "figures": list(figures), "left_out": left_out}
+def save(data: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def added(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The full run that lies at `path`, with what was measured apart from it."""
+    full: dict[str, Any] = json.loads(path.read_text())
+    new = {(figure["key"], figure["messages"]) for figure in data["figures"]}
+    apart = [figure for figure in full.get("apart", []) if (figure["key"], figure["messages"]) not in new]
+    command = f"{data['where']['command']}, {data['where']['date']}, {data['where']['imapd']}"
+    full["apart"] = apart + [{**figure, "run": command} for figure in data["figures"]]
+    return full
 
 
 def number(value: float | None) -> str:
@@ -125,17 +133,23 @@ def growth(figures: list[dict[str, Any]]) -> str:
     ]
     for title, by_count in sized.items():
         if len(by_count) > 1:
-            lines.append(f"| {title} | " + " | ".join(_each(by_count.get(count), count) for count in counts) + " |")
+            lines.append(f"| {title} | " + " | ".join(_grown(by_count, counts)) + " |")
     return "\n".join(lines)
 
 
-def _each(figure: dict[str, Any] | None, count: int) -> str:
-    if figure is None:
-        return ""
-    factor = 1000 if figure["unit"] == "ms" else 1_000_000
-    best = figure["best"]
-    values = [figure["medians"]["imapd"], *([figure["medians"][best]] if best else [])]
-    return " / ".join(number(value * factor / count) for value in values)
+def _grown(by_count: dict[int, dict[str, Any]], counts: list[int]) -> list[str]:
+    cells, before = [], float("inf")
+    for count in counts:
+        if count not in by_count:
+            cells.append("")
+            continue
+        figure = by_count[count]
+        factor = (1000 if figure["unit"] == "ms" else 1_000_000) / count
+        ours, best = figure["medians"]["imapd"] * factor, figure["best"]
+        cell = number(ours) + (f" / {number(figure['medians'][best] * factor)}" if best else "")
+        cells.append(cell + (" ▲" if ours > 1.5 * before else ""))
+        before = ours
+    return cells
 
 
 def all_configurations(figures: list[dict[str, Any]]) -> str:
@@ -168,6 +182,9 @@ last table.
 """
 
 
+GROWTH = "imapd / Dovecot. ▲: a message takes imapd half as much again as in the next smaller mailbox."
+
+
 def document(data: dict[str, Any]) -> str:
     """RESULTS.md of a run."""
     where, figures = data["where"], data["figures"]
@@ -179,8 +196,11 @@ def document(data: dict[str, Any]) -> str:
     notes = sorted({f"- {figure['title']}: {figure['note']}" for figure in figures if figure["note"]})
     if notes or data["left_out"]:
         parts.append("## Not measured\n\n" + "\n".join([*notes, *(f"- {one}" for one in data["left_out"])]) + "\n")
-    if grown := growth(figures):
-        parts.append(f"## How cost grows\n\nimapd / Dovecot.\n\n{grown}\n")
+    if apart := data.get("apart"):
+        runs = "\n".join(f"- `{run}`" for run in dict.fromkeys(figure["run"] for figure in apart))
+        parts.append(f"## Measured apart\n\n{runs}\n\n{table(apart)}\n")
+    if grown := growth([*figures, *data.get("apart", [])]):
+        parts.append(f"## How cost grows\n\n{GROWTH}\n\n{grown}\n")
     if others := all_configurations(figures):
         parts.append(f"## All configurations of Dovecot\n\n{others}\n")
     return "\n".join(parts)

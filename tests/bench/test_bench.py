@@ -2,11 +2,13 @@
 
 import email
 import hashlib
+import json
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.bench import __main__ as program
-from tests.bench import arriving, checks, corpus, letters, reading, report, servers
+from tests.bench import arriving, checks, corpus, letters, plot, reading, report, servers
 from tests.bench.client import Answer, WrongAnswer
 from tests.bench.compare import Figure, Measure, Place, Target, measure
 from tests.support.dovecot import open_folder
@@ -119,3 +121,33 @@ def test_what_is_behind_is_shown_as_behind():
     line = report.line(figure("ms", [10.0], [5.0], ratio=2).as_data())
     assert "| 0.50 | 2 × | **not reached** |" in line and "login reused" in line
     assert report.line(Figure("w", Measure("k", "what", "ms"), None).as_data()).startswith("| what |  | not served |")
+
+
+def test_the_picture_shows_what_is_behind_to_the_left_of_one():
+    figures = [figure("ms", [10.0], [5.0], ratio=2).as_data(), figure("ms", [10.0], [50.0], ratio=2).as_data()]
+    figures[1]["key"] = "other"
+    where = {"date": "today", "machine": "this one"}
+    root = ElementTree.fromstring(plot.picture({"where": where, "figures": figures}))
+    bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("x")]
+    (behind, ahead), one = bars, plot.where(1)
+    assert float(behind.get("x")) < one - 1 and abs(float(behind.get("x")) + float(behind.get("width")) - one) < 0.2
+    assert abs(float(ahead.get("x")) - one) < 0.2 and behind.get("fill") != ahead.get("fill")
+
+
+def test_what_grows_faster_than_the_mailbox_is_marked():
+    figures = [figure("ms", [ours], [ours]).as_data() for ours in (1.0, 12.0, 300.0)]
+    for one, count in zip(figures, (1000, 10_000, 100_000), strict=True):
+        one["messages"] = count
+    assert report.growth(figures).splitlines()[-1] == "| what | 1.00 / 1.00 | 1.20 / 1.20 | 3.00 / 3.00 ▲ |"
+
+
+def test_what_is_measured_apart_is_shown_apart_and_once(tmp_path):
+    where = {"date": "today", "machine": "this one", "command": "a command", "imapd": "commit 1"}
+    full = {"where": where, "figures": [figure("ms", [10.0], [5.0], ratio=1).as_data()], "left_out": []}
+    report.save(full, tmp_path / "results.json")
+    for ours in (3.0, 4.0):
+        apart = {"where": where, "figures": [figure("ms", [ours], [5.0], ratio=1).as_data()], "left_out": []}
+        report.save(report.added(apart, tmp_path / "results.json"), tmp_path / "results.json")
+    text = report.document(json.loads((tmp_path / "results.json").read_text()))
+    main, _, apart = text.partition("## Measured apart")
+    assert "| 10.0 ms |" in main and "| 4.00 ms |" in apart and "3.00 ms" not in text
