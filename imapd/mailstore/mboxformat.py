@@ -1,6 +1,7 @@
 """mbox as a kind of mail files (mailstore/formats): one account's mail files, with what the mbox rooms do."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,7 +14,9 @@ from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import open_message
 from imapd.mailstore.mboxfile import read_head
 from imapd.mailstore.mboxlock import locked
+from imapd.mailstore.mboxrows import PART, Seen
 from imapd.mailstore.mboxwriteback import write_all, write_back
+from imapd.mailstore.message import IN_MEMORY
 from imapd.mailstore.rows import ABSENT, BoxRow, Given, MessageRow
 from imapd.mailstore.store import Placed
 
@@ -73,15 +76,22 @@ class MboxFormat:
         return [folder, self._root + b"/tmp"]
 
     def open_message(self, root: bytes, box: BoxRow, row: MessageRow) -> Slice:
+        """Raises FileNotFoundError also where the file is not as it was looked at: somebody may be writing to it."""
         path = self._tree.path(box.directory)
         fd = open_message(path)
         try:
+            _require_unchanged(fd, path, box)
             line, head = read_head(fd, row.place, row.octets)
             length = row.octets - len(head.octets)
             if head.fingerprint(line, length) != row.base:
-                raise FileNotFoundError(2, "another message stands there", path)
+                raise FileNotFoundError(errno.ENOENT, "another message stands there", path)
             text = head.text()
             body = row.place + len(line) + len(head.octets)
+            if length <= IN_MEMORY:
+                # Read at once, so that nobody can write to it in place while it is read.
+                text += os.pread(fd, length, body)
+                _require_unchanged(fd, path, box)
+                return Slice(fd, body + length, len(text), text, row.octets - len(text))
             return Slice(fd, body, len(text) + length, text, len(head.octets) - len(text))
         except BaseException:
             os.close(fd)
@@ -179,3 +189,9 @@ class MboxFormat:
     def closed(self, bench: Bench, box: int) -> None:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:
             write_back(bench, mboxsync.look_whole(bench, box, mail, self._words), mail)
+
+
+def _require_unchanged(fd: int, path: bytes, box: BoxRow) -> None:
+    seen = Seen.read(box.new_stamp)
+    if seen.times != PART and seen != Seen.of(os.fstat(fd)):
+        raise FileNotFoundError(errno.ENOENT, "the mail file was changed since it was looked at", path)

@@ -18,6 +18,8 @@ from imapd.mailstore.mboxheader import FINGERPRINT, Head, Wanted
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.model.flags import SYSTEM_FLAGS
 
+PART: Final = "part"
+"""The times of a file that is being taken in for the first time."""
 _MASK: Final = Struct("<Q")
 _PLACE: Final = Struct("<Q")
 _LETTERS: Final = {

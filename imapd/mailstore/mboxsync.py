@@ -29,7 +29,7 @@ from imapd.mailstore.mboxfile import HEADER_LIMIT, Found, Scan, date_of, read_he
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, locked
 from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
-from imapd.mailstore.mboxrows import Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
+from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 
 AT_ONCE: Final = 10_000
@@ -231,7 +231,7 @@ class _Look:
     def _tail(self, status: os.stat_result, force: bool) -> int | None:
         """Where the part of the file begins that alone has to be read (rule 5); None where all of it has."""
         seen = self._seen
-        is_going_on = bool(seen.last_uid) or seen.times == "part"
+        is_going_on = bool(seen.last_uid) or seen.times == PART
         if seen.inode != status.st_ino or not 0 < seen.end < status.st_size or (force and not is_going_on):
             return None
         if not is_going_on and seen.end <= LARGE:
@@ -355,7 +355,7 @@ class _Look:
     def _stamps(self, status: os.stat_result, end: int, is_tail: bool) -> dict[str, object]:
         box, now = self._box, self._bench.now
         if end < status.st_size:
-            return {"new_stamp": str(Seen(status.st_ino, end, "part", self._seen.last_uid)), "doubt": 0.0}
+            return {"new_stamp": str(Seen(status.st_ino, end, PART, self._seen.last_uid)), "doubt": 0.0}
         doubt = (box.doubt or now) if is_tail else now if abs(now - status.st_mtime) < TICK else 0.0
         return {"new_stamp": str(Seen.of(status)), "doubt": doubt}
 
