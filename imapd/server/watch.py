@@ -6,7 +6,8 @@
 3. When the kernel's queue overflows, every bell rings: nobody knows what was lost.
 4. Files whose names begin with "imapd-" are the store's own and ring nothing; what it changed, it says by the time of
    the directory.
-5. Directories on network and user-space file systems change behind the kernel's back; these, and those for which the
+5. A file may be watched too (an mbox), and what takes its place after it.
+6. Directories on network and user-space file systems change behind the kernel's back; these, and those for which the
    kernel gives no more watches, are looked at every few seconds.
 
 A bell is rung in a greenlet of this room and must not block; one that fails is logged and does not hinder the others.
@@ -35,18 +36,21 @@ MASK = (
 )  # fmt: skip
 # What the store keeps for itself beside the mail comes and goes without anything having happened to the mail.
 OWN = "imapd-"
+# A mail file that is a file: what is written to it counts, and that another one takes its place.
+FILE_MASK = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 BLIND = ("nfs", "cifs", "smb", "9p", "ceph", "gluster", "lustre", "afs", "gpfs", "ocfs2", "gfs2", "fuse", "virtiofs")
 
 
 class Place:
-    """A watched directory: who listens, the kernel's number for it, and how it looked when there is none."""
+    """A watched directory, or a file: who listens, the kernel's number for it, and how it looked when there is none."""
 
-    __slots__ = ("bells", "look", "number", "path")
+    __slots__ = ("bells", "is_file", "look", "number", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.bells: dict[object, Bell] = {}
         self.number: int | None = None
+        self.is_file = False
         self.look: tuple[int, ...] | None = None
 
 
@@ -117,7 +121,8 @@ class Watch:
     def _begin(self, place: Place) -> None:
         if self._inotify is not None and not is_blind(place.path):
             try:
-                number = self._inotify.add_watch(place.path, MASK)
+                place.is_file = os.path.isfile(place.path)
+                number = self._inotify.add_watch(place.path, FILE_MASK if place.is_file else MASK)
             except OSError as error:
                 logger.debug("no inotify watch on %s (%s); looking every %g s", place.path, error, self._poll)
             else:
@@ -158,7 +163,12 @@ class Watch:
             if place is None or event.name.startswith(OWN):
                 continue
             self._changed.add(place)
-            if event.mask & flags.IGNORED:
+            if place.is_file:
+                if event.mask & ~flags.MODIFY:
+                    self._end(place)  # perhaps another file is there now
+                    place.number = None
+                    self._begin(place)
+            elif event.mask & flags.IGNORED:
                 # The directory is gone, or moved away: one of that name may come back.
                 del self._numbers[event.wd]
                 place.number = None

@@ -175,6 +175,27 @@ def test_the_stores_own_files_ring_nothing(tmp_path):
         watch.close()
 
 
+def test_a_file_rings_when_it_is_written_to_and_so_does_the_one_that_replaces_it(tmp_path):
+    file, fresh = tmp_path / "mbox", tmp_path / "new"
+    file.write_bytes(b"")
+    watch, bell = Watch(), Bell()
+    watched = watch.add([str(file)], bell)
+    assert watch._numbers
+    for rings in (1, 2, 3):
+        with open(file, "ab") as end:
+            end.write(b"From x\n")
+        settle()
+        assert bell.rings == 2 * rings - 1
+        fresh.write_bytes(b"")
+        (tmp_path / f"old-{rings}").hardlink_to(file)
+        fresh.rename(file)
+        settle()
+        assert bell.rings == 2 * rings
+    watched.close()
+    assert not watch._places and not watch._numbers
+    watch.close()
+
+
 def test_a_bell_that_fails_does_not_hinder_the_next(tmp_path):
     watch, bell = Watch(), Bell()
 
