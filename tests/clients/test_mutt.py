@@ -12,14 +12,14 @@ from tests.clients.conftest import deliver, message
 def mutt(tmp_path, program):
     command = program("mutt")
 
-    def run(folder, *settings, push):
+    def run(folder, *settings, push, kind="Maildir"):
         """Start mutt in batch: a folder, settings, and the keys that are typed."""
         rc = tmp_path / "muttrc"
         (tmp_path / "Mail").mkdir(exist_ok=True)  # mutt asks for it, and there is nobody to answer
         rc.write_text(
             "\n".join(
                 [
-                    "set mbox_type=Maildir",
+                    f"set mbox_type={kind}",
                     "set header_cache=",
                     'set spoolfile=""',
                     "set confirmcreate=no confirmappend=no",
@@ -87,3 +87,36 @@ def test_mutt_changes_the_maildir_and_the_client_sees_it(mutt, shared_daemon, pe
         assert any(line.endswith(b" EXPUNGE") for line in untagged), (untagged, out)
         assert any(b"FETCH" in line and b"\\Flagged" in line for line in untagged), (untagged, out)
         assert len(client.ok("FETCH 1:* (UID)")) == 2
+
+
+def test_mutt_changes_the_mbox_and_the_client_sees_it_and_mutt_sees_what_the_client_did(
+    mutt, tmp_path, shared_daemon, person
+):
+    """A mail file that is a file: mutt deletes, flags and adds in it while a client has it open."""
+    daemon = shared_daemon
+    file = daemon.maildir(person)
+    text = "".join(
+        f"From ann@example.org Mon Nov 23 10:0{number}:00 2026\n{message(number).decode()}\n" for number in (1, 2, 3)
+    )
+    file.write_bytes(text.replace("\r\n", "\n").encode())
+    file.chmod(0o666)
+    with daemon.login(person) as client:
+        client.ok("SELECT INBOX")
+        assert len(client.ok("FETCH 1:* (UID)")) == 3
+        client.ok("STORE 3 +FLAGS (\\Answered \\Seen)")
+        out = mutt(
+            file,
+            "set sort=mailbox-order",
+            push="<first-entry><flag-message><next-entry><delete-message><sync-mailbox><quit>",
+            kind="mbox",
+        )
+        untagged = client.ok("NOOP")
+        assert b"* 2 EXPUNGE" in untagged, (untagged, out)
+        assert any(b"FETCH" in line and b"\\Flagged" in line for line in untagged), (untagged, out)
+        assert client.ok("FETCH 1:* (UID)") == [b"* 1 FETCH (UID 1)", b"* 2 FETCH (UID 3)"]
+        assert client.ok("SEARCH ANSWERED") == [b"* SEARCH 2"]
+    # The client has gone, and its flags are in the file: mutt limits to the messages that were replied to.
+    copied = tmp_path / "replied"
+    out = mutt(file, push=f"<limit>~Q<enter><first-entry><copy-message>{copied}<enter><quit>", kind="mbox")
+    assert b"Text of number 3." in copied.read_bytes(), out
+    assert b"Text of number 1." not in copied.read_bytes()
