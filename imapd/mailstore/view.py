@@ -222,7 +222,7 @@ class View:
         """As `flags`, of many messages by their rows in the newest snapshot; the UIDs are those of the rows."""
         snapshot = self.snapshot
         masks = [snapshot.masks[row] for row in rows]
-        sets = {mask: snapshot.flags_of(row) for mask, row in zip(masks, rows, strict=True)}
+        sets = {mask: snapshot.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
         flags = [sets[mask] for mask in masks]
         if snapshot is not self._told:
             for place, row in enumerate(rows):

@@ -115,7 +115,7 @@ def test_fetch_of_all_envelopes_keeps_memory_flat_and_lets_others_in(time, daemo
     count, _, grown, waits = fetch_all_envelopes(daemon)
     assert count == MESSAGES
     assert grown < 32 * 1024
-    assert len(waits) >= MESSAGES / 1000
+    assert len(waits) >= 10  # once more takes a quarter of a second at best, and he asks every five milliseconds
 
 
 @pytest.mark.timeout(600)
