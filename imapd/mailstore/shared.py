@@ -285,8 +285,8 @@ class SharedMailbox:
     ) -> list[bytes]:
         self.refresh()
         snapshot = self._loaded()
-        rows = [snapshot.row(uid) for uid in uids]
-        there = [row for row in rows if row is not None]
+        rows = snapshot.rows(uids)
+        there = [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
         messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))
         open_one = self.opener(uids)
 
@@ -304,10 +304,13 @@ class SharedMailbox:
         background = self.account.background
         background.clients += 1
         try:
-            texts = iter(self.rendered.texts(messages, what, cuts, made))
+            texts = self.rendered.texts(messages, what, cuts, made)
         finally:
             background.clients -= 1
-        return [b"" if row is None else next(texts) for row in rows]
+        if rows is not None:
+            return texts
+        found = dict(zip(messages.uids, texts, strict=True))
+        return [found.get(uid, b"") for uid in uids]
 
     # The same before it is asked for
 

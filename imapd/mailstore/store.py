@@ -116,6 +116,14 @@ class Snapshot:
         row = bisect_left(self.uids, uid)
         return row if row < len(self.uids) and self.uids[row] == uid else None
 
+    def rows(self, uids: array[int]) -> Sequence[int] | None:
+        """The rows of UIDs, which ascend, as a range where they stand side by side; None where one is missing."""
+        first = bisect_left(self.uids, uids[0]) if uids else 0
+        if self.uids[first : first + len(uids)] == uids:
+            return range(first, first + len(uids))
+        found = [self.row(uid) for uid in uids]
+        return None if None in found else [row for row in found if row is not None]
+
     def flags_of(self, row: int) -> Flags:
         """The flags of a row, without \\Recent."""
         mask = self.masks[row]

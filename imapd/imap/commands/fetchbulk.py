@@ -7,7 +7,6 @@ gone, a text is too large to be kept) the piece is answered message by message, 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -61,7 +60,7 @@ def answer(
 ) -> Block | None:
     """The responses for a piece, or None where its messages have to be answered one by one."""
     snapshot = session.view.snapshot
-    rows = _rows(snapshot.uids, uids)
+    rows = snapshot.rows(uids)
     if rows is None:
         return None
     piece = Piece(session, numbers, uids, rows, snapshot)
@@ -80,12 +79,3 @@ def answer(
             return None
     pattern = b"* %%d FETCH (%b)\r\n" % b" ".join(patterns)
     return Block(b"".join([pattern % values for values in zip(*columns, strict=True)]))
-
-
-def _rows(known: array[int], uids: array[int]) -> Sequence[int] | None:
-    """The rows of the UIDs among those of the snapshot; None where one is missing."""
-    first = bisect_left(known, uids[0])
-    if known[first : first + len(uids)] == uids:
-        return range(first, first + len(uids))
-    rows = [bisect_left(known, uid) for uid in uids]
-    return rows if all(row < len(known) and known[row] == uid for row, uid in zip(rows, uids, strict=True)) else None
