@@ -7,9 +7,9 @@ Rules:
    FileLocked before it has changed anything; it is waited for in the loop, without our lock, and done again.
 2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
 3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
-   found damage and a check confirms it, the file is put aside as `imapd-index.sqlite.broken-<time>` and a new index is
-   made from the files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for
-   mailboxes of which an older copy of the index does not know all (mailstore/floors).
+   found damage and a check confirms it, the file is put aside (mailstore/indexfile) and a new index is made from the
+   files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for mailboxes of which an
+   older copy of the index does not know all (mailstore/floors).
 4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
    closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
 5. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
@@ -18,14 +18,13 @@ Rules:
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
 from imapd.mailstore.awake import Awake
 from imapd.mailstore.background import Background
-from imapd.mailstore.bench import Bench, DiskSettings, disk_errors, log
+from imapd.mailstore.bench import Bench, DiskSettings, disk_errors
 from imapd.mailstore.diskname import INBOX_DIRECTORY
 from imapd.mailstore.errors import (
     Corrupt,
@@ -40,6 +39,7 @@ from imapd.mailstore.errors import (
 )
 from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
+from imapd.mailstore.indexfile import IndexFile
 from imapd.mailstore.lock import PATIENCE, AccountLock
 from imapd.mailstore.quota import NO_LIMITS
 from imapd.model.loop import Loop
@@ -52,8 +52,6 @@ Result = TypeVar("Result")
 INDEX_FILE: Final = b"imapd-index.sqlite"
 RESERVE_FILE: Final = b"imapd-reserve"
 LOCK_FILE: Final = b"imapd.lock"
-SUFFIXES: Final = (b"", b"-wal", b"-shm")
-"""Of the files of a database."""
 _PUT_BY: Final = 4
 """Closed mailboxes whose columns an account keeps while it is awake: 36 octets a message."""
 _BUSY_TRIES: Final = 200
@@ -81,6 +79,7 @@ class AccountCore:
         self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
         self._opening = loop.lock()
         self._path = root + b"/" + INDEX_FILE
+        self._file = IndexFile(self._path, settings.file_mode)
         self._writer: Index | None = None
         self._reader: Index | None = None
         self._identity: tuple[int, int] | None = None
@@ -89,34 +88,49 @@ class AccountCore:
         self.background = Background(loop)
         self._awake = awake or Awake(1)
         self._is_open = False
+        self._begun: tuple[int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
         self._seen: tuple[int, ...] | None = None  # how the index lay there when the last session went
 
     def open(self) -> None:
         """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
         with self._opening:
-            if self.users == 1 and self._seen != self._look():
+            if self.users == 1 and self._seen != self._file.look():
                 self.close()  # somebody wrote to it, or put another one there: all that is checked at opening is due
             if not self._is_open or not os.path.lexists(self.root):
                 with disk_errors():
-                    self.loop.offload(self._make_root)
-                try:
-                    self.locked(tree.sweep, vital=True)
-                except StoreError:
-                    if not self.loop.offload(self._open_to_read):
-                        raise
+                    if not self.loop.offload(self._open_as_left):
+                        self._open_anew()
                 self._is_open = True
+
+    def _open_as_left(self) -> bool:
+        """Open an account that lies there as the store left it; whether it does. Cleaning up waits for a write."""
+        if os.path.islink(self.root) or not self.format.is_there(self.root):
+            return False
+        identity = self._file.identity()
+        reader = self._file.as_left()
+        if reader is None:
+            return False
+        try:
+            if rebuild.is_behind(self.root, reader):
+                raise Corrupt(reason="an older copy")
+        except Corrupt:
+            reader.close()
+            return False
+        self._reader, self._identity, self._unchanging = reader, identity, False
+        return True
+
+    def _open_anew(self) -> None:
+        self.loop.offload(self._make_root)
+        try:
+            self.locked(lambda bench: None, vital=True)
+        except StoreError:
+            if not self.loop.offload(self._open_to_read):
+                raise
 
     def rest(self) -> None:
         """The last session has gone."""
-        self._seen = self._look()
-
-    def _look(self) -> tuple[int, ...] | None:
-        try:
-            seen = os.lstat(self._path)
-        except OSError:
-            return None
-        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
+        self._seen = self._file.look()
 
     def _make_root(self) -> None:
         if os.path.islink(self.root):
@@ -134,7 +148,7 @@ class AccountCore:
                 self._unchanging = not os.path.lexists(self._path + b"-wal")
                 reader = Index(self._path, unchanging=self._unchanging)
                 reader.boxes()
-                self._reader, self._identity = reader, self._identity_now()
+                self._reader, self._identity = reader, self._file.identity()
                 return True
         return False
 
@@ -303,44 +317,31 @@ class AccountCore:
 
     def _ready(self, now: float) -> Bench:
         """A bench with an index that may be trusted (rule 3)."""
-        if self._writer is None or self._is_doubtful or self._identity != self._identity_now():
+        if self._writer is None or self._is_doubtful or self._identity != self._file.identity():
             return self._open_index(now)
         return Bench(self.root, self._writer, now, self.settings, self.format, self.limits)
 
     def is_current(self) -> bool:
         """Whether the index in use is the one that lies there. Quick."""
-        return self._identity == self._identity_now()
+        return self._identity == self._file.identity()
 
     def suspect(self) -> None:
         """Say that the index gave nonsense: it is checked, and made anew if it is damaged."""
         self._is_doubtful = True
         self.locked(lambda bench: None)
 
-    def _identity_now(self) -> tuple[int, int] | None:
-        try:
-            seen = os.lstat(self._path)
-        except FileNotFoundError:
-            return None
-        return (seen.st_dev, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
-
     def _open_index(self, now: float) -> Bench:
         self._close_writer()
-        self._put_strangers_aside(now)
+        writer = self._file.writer(now, self._is_doubtful)
         try:
-            writer = self._trusted_writer()
-        except Corrupt as damage:
-            aside = self._put_aside(now)
-            log.error("index damaged (%s), put aside as %r and made anew", damage.reason, aside)
-            writer = self._trusted_writer()
-        try:
-            if self._reader is None or self._unchanging or self._is_doubtful or self._identity != self._identity_now():
+            if self._reader is None or self._unchanging or self._is_doubtful or self._identity != self._file.identity():
                 # The reader before it may be in use in the loop at this moment: it closes with its last use.
                 self._reader, self._unchanging = Index(self._path), False
         except BaseException:
             writer.close()
             raise
         self._writer = writer
-        self._identity = self._identity_now()
+        self._identity = self._file.identity()
         self._is_doubtful = False
         bench = Bench(self.root, writer, now, self.settings, self.format, self.limits)
         try:
@@ -351,52 +352,23 @@ class AccountCore:
         return bench
 
     def _begin(self, bench: Bench) -> None:
-        """What an index needs before its first use."""
+        """What an index needs before its first use; once, while it is the same one and knows what was given out."""
+        if self._begun == self._identity and not rebuild.is_behind(bench.root, bench.index):
+            return
         self._make_account()
         quotafile.bring_back(bench)
         rebuild.mend(bench)
         self.unfit = tree.discover(bench)
         rebuild.complete(bench)
+        tree.sweep(bench)
         reserve.keep(self.root + b"/" + RESERVE_FILE, self.settings.file_mode)
+        self._begun = self._identity
 
     def _close_writer(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with contextlib.suppress(StoreError):
                 writer.close()
-
-    def _put_strangers_aside(self, now: float) -> None:
-        """Leave nothing where SQLite would follow a link, or would take the log of an index that is gone."""
-        paths = [self._path + suffix for suffix in SUFFIXES]
-        if self._identity_now() is None or any(os.path.lexists(path) and not _is_regular(path) for path in paths):
-            self._put_aside(now)
-
-    def _trusted_writer(self) -> Index:
-        with contextlib.suppress(FileExistsError):
-            # SQLite gives its other files the mode of this one.
-            os.close(maildir.create_file(self._path, self.settings.file_mode))
-        writer = Index.writer(self._path)
-        try:
-            inode = os.lstat(self._path).st_ino
-            # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
-            moved = writer.has_moved(inode)
-            if (moved or self._is_doubtful) and not writer.is_sound():
-                raise Corrupt(reason="a check of it failed")
-            if moved:
-                writer.settle_down(inode)
-        except BaseException:
-            writer.close()
-            raise
-        return writer
-
-    def _put_aside(self, now: float) -> bytes:
-        aside = INDEX_FILE + b".broken-%d" % now
-        while os.path.lexists(self.root + b"/" + aside):
-            aside += b"x"
-        for suffix in SUFFIXES:
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(self._path + suffix, self.root + b"/" + aside + suffix)
-        return aside
 
     def _make_account(self) -> None:
         """The first mailboxes of a new account; INBOX comes last, so that a crash before it begins them again."""
@@ -411,7 +383,3 @@ def _close_all(handles: Sequence[Index]) -> None:
     for handle in handles:
         with contextlib.suppress(StoreError):
             handle.close()
-
-
-def _is_regular(path: bytes) -> bool:
-    return stat.S_ISREG(os.lstat(path).st_mode)

@@ -83,6 +83,11 @@ class Index(MailboxTable):
             raise
         return index
 
+    def is_as_left(self, inode: int) -> bool:
+        """Whether a program of this version made the database, used it last in that file, and left no work behind."""
+        ours = self._value("PRAGMA user_version") == VERSION and not self.has_moved(inode)
+        return bool(ours and self.boxes()) and self.is_settled()
+
     def _prepare(self) -> None:
         version = self._value("PRAGMA user_version")
         if version > VERSION:  # rule 4

@@ -23,6 +23,7 @@ from imapd.mailstore import floors, maildir, tree, uidrecord
 from imapd.mailstore.bench import Bench, log
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import CUR
 from imapd.mailstore.rows import LAST_UID, UNKNOWN, BoxRow, MessageRow, message_id
 
@@ -64,6 +65,11 @@ def complete(bench: Bench) -> None:
         with contextlib.suppress(OSError):
             if box.messages:
                 bench.format.note_uids(bench, box, ())
+
+
+def is_behind(root: bytes, index: Index) -> bool:
+    """Whether the index knows less than was given out: it is an older copy."""
+    return bool(floors.below(root + b"/" + floors.FILE, index.boxes()))
 
 
 def mend(bench: Bench) -> None:

@@ -98,13 +98,13 @@ def test_every_way_in_is_written_down(home):
         assert record.uidvalidity == box.uidvalidity and rows.items() <= record.uids.items()
 
 
-def test_a_record_that_is_missing_is_made_when_the_account_is_opened(home):
+def test_a_record_that_is_missing_is_made_with_the_first_write(home):
     worker = Worker(home)
     worker.put()
     worker.store.close()
     before = (home / "imapd-uids").read_bytes()
     (home / "imapd-uids").unlink()
-    Worker(home)
+    Worker(home).ann.subscribe("INBOX")
     assert (home / "imapd-uids").read_bytes() == before
 
 

@@ -119,6 +119,7 @@ def test_no_flipped_bit_gives_a_wrong_text_or_an_odd_error(home):
 def test_damage_found_while_it_is_open_is_mended_with_the_next_look(home):
     filled(home)
     worker = Worker(home)
+    worker.ann.subscribe("A")
     core = next(iter(worker.store._cores.values()))
     core._writer._all("PRAGMA wal_checkpoint(TRUNCATE)")
     data = (home / INDEX).read_bytes()
@@ -272,6 +273,7 @@ def test_tombstones_do_not_grow_for_ever(home, monkeypatch):
         mailbox.expunge([uid])
     worker.store.close()
     again = Worker(home)
+    again.ann.subscribe("A")  # cleaning up waits for a write
     assert again.ann._core.reader._value("SELECT count(*) FROM tombstone") == 5
     assert list(asleep.snapshot().uids) == list(range(11, 21))
     assert list(again.look()) == list(range(11, 21))

@@ -597,7 +597,7 @@ def test_old_files_in_tmp_and_deleted_folders_are_swept(ann, home):
     old.write_bytes(b"x")
     young.write_bytes(b"x")
     maildir.make_folder(os.fsencode(home / "imapd-deleted-7"), 0o700)
-    Worker(home, PlainLoop(time.time() + 37 * 3600))
+    Worker(home, PlainLoop(time.time() + 37 * 3600)).ann.subscribe("INBOX")
     assert not old.exists() and not (home / "imapd-deleted-7").exists()
 
 

@@ -1,0 +1,107 @@
+"""The index as a file: whether the one that lies there may be trusted, and putting it aside where it may not.
+
+Rules:
+
+1. No link is followed, and no log is taken over from an index that is gone.
+2. An index that was copied or put back (another inode than it was used in last) is checked before it is used.
+3. Damage does not stop anybody: the file is put aside as `imapd-index.sqlite.broken-<time>`, for an administrator to
+   look at, and a new one begins.
+"""
+
+import contextlib
+import os
+import stat
+from typing import Final
+
+from imapd.mailstore import maildir
+from imapd.mailstore.bench import log
+from imapd.mailstore.errors import Corrupt, StoreError
+from imapd.mailstore.index import Index
+
+SUFFIXES: Final = (b"", b"-wal", b"-shm")
+"""Of the files of a database."""
+
+
+class IndexFile:
+    """The file of an account's index. mode: of a new one."""
+
+    def __init__(self, path: bytes, mode: int) -> None:
+        self._path = path
+        self._mode = mode
+
+    def identity(self) -> tuple[int, int] | None:
+        """What tells the file from another one in its place; None where none lies there. Quick."""
+        try:
+            seen = os.lstat(self._path)
+        except FileNotFoundError:
+            return None
+        return (seen.st_dev, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
+
+    def look(self) -> tuple[int, ...] | None:
+        """What changes when somebody writes to the file, or puts another one there. Quick."""
+        try:
+            seen = os.lstat(self._path)
+        except OSError:
+            return None
+        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+    def as_left(self) -> Index | None:
+        """The index for reading, if it lies there as it was left by a program of this version."""
+        identity = self.identity()
+        if identity is None or self._has_strangers():
+            return None
+        with contextlib.suppress(StoreError):
+            index = Index(self._path)
+            try:
+                if index.is_as_left(identity[1]):
+                    return index
+            except StoreError:
+                pass
+            index.close()
+        return None
+
+    def writer(self, now: float, is_doubtful: bool) -> Index:
+        """The index for writing, made where there is none that may be trusted."""
+        if self.identity() is None or self._has_strangers():
+            self._put_aside(now)
+        try:
+            return self._trusted_writer(is_doubtful)
+        except Corrupt as damage:
+            aside = self._put_aside(now)
+            log.error("index damaged (%s), put aside as %r and made anew", damage.reason, aside)
+            return self._trusted_writer(is_doubtful)
+
+    def _has_strangers(self) -> bool:
+        paths = [self._path + suffix for suffix in SUFFIXES]
+        return any(os.path.lexists(path) and not _is_regular(path) for path in paths)
+
+    def _trusted_writer(self, is_doubtful: bool) -> Index:
+        with contextlib.suppress(FileExistsError):
+            # SQLite gives its other files the mode of this one.
+            os.close(maildir.create_file(self._path, self._mode))
+        writer = Index.writer(self._path)
+        try:
+            inode = os.lstat(self._path).st_ino
+            # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
+            moved = writer.has_moved(inode)
+            if (moved or is_doubtful) and not writer.is_sound():
+                raise Corrupt(reason="quick_check failed")
+            if moved:
+                writer.settle_down(inode)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _put_aside(self, now: float) -> bytes:
+        aside = self._path + b".broken-%d" % now
+        while os.path.lexists(aside):
+            aside += b"x"
+        for suffix in SUFFIXES:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._path + suffix, aside + suffix)
+        return os.path.basename(aside)
+
+
+def _is_regular(path: bytes) -> bool:
+    return stat.S_ISREG(os.lstat(path).st_mode)
