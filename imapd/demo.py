@@ -6,6 +6,7 @@ there already stays as it is, so that a second start goes on where the first one
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import mailbox
@@ -60,6 +61,8 @@ root = mail
 create = yes
 """
 
+_MBOX_FLAGS = {"S": "RO", "F": "F", "R": "A", "T": "D", "D": "T"}
+
 WELCOME = """\
 This is imapd with sample mail. People: {people}; the password of each is "{password}".
 
@@ -73,6 +76,7 @@ With openssl:        openssl s_client -quiet -crlf -connect 127.0.0.1:{tls_port}
 With Python:         python3 -c 'import imaplib; m = imaplib.IMAP4("127.0.0.1", {port}); print(m.login("anna", "{password}"), m.select(), m.fetch("1:*", "FLAGS"))'
 
 The files: {folder}/imapd.ini, people.ldif, and the mail below mail/; put a file into mail/anna/new and see it arrive.
+Anna has a Maildir, Ben an mbox.
 Ctrl-C ends it.
 """  # noqa: E501 - a command that one copies stands on one line
 
@@ -90,6 +94,8 @@ def prepare(folder: str, port: int, tls_port: int) -> str:
         _write_new(os.path.join(folder, "tls", "cert.pem"), certificate)
     if not os.path.exists(os.path.join(folder, "mail", "anna")):
         _deliver_samples(os.path.join(folder, "mail", "anna"))
+    if not os.path.exists(os.path.join(folder, "mail", "ben")):
+        _deliver_to_mbox(os.path.join(folder, "mail", "ben"))
     return configuration
 
 
@@ -162,3 +168,15 @@ def _deliver_samples(home: str) -> None:
     with open(os.path.join(home, "subscriptions"), "w", encoding="ascii") as file:
         for name in known:
             file.write(encode_wire(name, utf8=False).decode() + "\n")
+
+
+def _deliver_to_mbox(path: str) -> None:
+    """Put the sample mail of the inbox into a new mbox, as a delivery agent and a mail reader would."""
+    with contextlib.closing(mailbox.mbox(path, create=True)) as inbox:
+        for sample in sorted(sample_mail(int(time.time())), key=lambda sample: sample.date):
+            if sample.mailbox == "INBOX":
+                message = mailbox.mboxMessage(sample.text)
+                message.set_from("demo@example.org", time.localtime(sample.date))
+                message.set_flags("".join(_MBOX_FLAGS.get(flag, "") for flag in sample.flags))
+                inbox.add(message)
+    os.chmod(path, 0o600)
