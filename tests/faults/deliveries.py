@@ -51,8 +51,9 @@ class Place:
         os.chmod(rules, 0o600)
         return ["procmail", "-m", str(rules)]
 
-    def mutt(self, keys: str) -> None:
-        """Start mutt on the mail file and type some keys."""
+    def mutt(self, keys: str) -> bool:
+        """Start mutt on the mail file and type some keys; whether it came to its end. It waits for an answer where
+        something happens that it did not expect, and nobody is there to give one."""
         home = self.folder / "mutt"
         (home / "Mail").mkdir(parents=True, exist_ok=True)
         kind = "mbox" if self.is_mbox else "Maildir"
@@ -60,11 +61,14 @@ class Place:
             f'set mbox_type={kind}\nset header_cache=""\nset spoolfile=""\nset confirmcreate=no confirmappend=no\n'
             f'set delete=yes quit=yes mark_old=no wait_key=no resolve=no move=no sort=mailbox-order\npush "{keys}"\n'
         )
-        subprocess.run(
-            ["script", "-qec", f"mutt -n -F {home}/muttrc -f {self.file}", "/dev/null"],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
-            env={**os.environ, "HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "120", "LINES": "40"},
-        )  # fmt: skip
+        command = ["script", "-qec", f"mutt -n -F {home}/muttrc -f {self.file}", "/dev/null"]
+        words = {"HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "120", "LINES": "40"}
+        try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
+                           env={**os.environ, **words})  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 class Worker(threading.Thread):
@@ -119,14 +123,15 @@ class Mutt(Worker):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place = place
-        self.runs = 0
+        self.runs = self.stuck = 0
 
     def work(self) -> None:
         while not self.over.wait(0.3):
-            self.place.mutt(
+            done = self.place.mutt(
                 "<first-entry><flag-message><last-entry><flag-message><previous-entry><toggle-new><sync-mailbox><quit>"
             )
-            self.runs += 1
+            self.runs += done
+            self.stuck += not done
 
 
 class Archivist(Worker):
@@ -251,7 +256,7 @@ def trial(folder: Path, seconds: float, agent: str = "maildrop", format: str = "
         assert not daemon.tracebacks(), daemon.log()[-4000:]
     waits = [max(0.0, each.seen[token][1] - at) for each in clients for token, at in deliverer.delivered.items()]
     say(
-        f"{len(deliverer.delivered)} messages by {agent} in {seconds:.0f} s, {mutt.runs} times mutt, {archivist.moved} moved, {len(clients)} clients in IDLE on 2 workers"
+        f"{len(deliverer.delivered)} messages by {agent} in {seconds:.0f} s, {mutt.runs} times mutt ({mutt.stuck} got stuck), {archivist.moved} moved, {len(clients)} clients in IDLE on 2 workers"
     )
     say(
         f"from the delivery until fetched: {percentiles(waits)}; {sum(wait > 1 for wait in waits)} took longer than a second"
