@@ -189,6 +189,10 @@ def path_of(bench: Bench, box: BoxRow, row: MessageRow) -> bytes:
 def target_name(names: FlagNames, row: MessageRow) -> bytes:
     """The name in cur/ that the file of a message is to have."""
     before = maildir.letters_of(row.file)
+    if row.place == maildir.ELSEWHERE:
+        # Small letters are keywords of the folder it comes from. Kept, they would be others here; and once this folder
+        # has such a letter the name comes out otherwise, so that a crash would leave a file that nobody expects.
+        before = bytes([letter for letter in before if not 0x61 <= letter <= 0x7A])
     return maildir.with_letters(row.base or maildir.base_of(row.file), names.letters(row.mask, before))
 
 

@@ -176,6 +176,16 @@ def test_keywords_are_letters_with_dovecots_table(ann, home):
     assert ann.look()[1] == {"$Forwarded", "Work", "Later"}
 
 
+def test_a_message_that_moves_leaves_the_letters_of_the_other_folder_behind(ann, home):
+    """They mean other keywords there, or will: the message would have those too where its row has to be found again."""
+    ann.ann.create("A")
+    ann.put("INBOX", flags=frozenset({"Later"}))
+    ann.put("INBOX", flags=frozenset({"Work"}))
+    assert [name.rpartition(",")[2] for name in files(home)["cur"]] == ["a", "b"]
+    ann.open().move([2], "A")
+    assert [name.rpartition(",")[2] for name in files(home, ".A")["cur"]] == ["a"]
+
+
 def test_letters_that_mean_nothing_to_us_are_kept(ann, home):
     deliver(home, name="1600000000.M1P1.mx:2,PS", place="cur")
     assert ann.look()[1] == {"\\Seen"}
