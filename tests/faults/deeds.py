@@ -58,6 +58,7 @@ class Client:
         self.prefix = prefix
         self.ledger = ledger
         self.done: dict[str, int] = {}
+        self.last = ""
         self._chance = chance
         self._tokens = 0
         self._names = 0
@@ -65,6 +66,7 @@ class Client:
     def act(self, hand: Hand) -> None:
         """One deed. Raises Lost."""
         deed = self._choose()
+        self.last = deed.what
         self.ledger.begin(deed.what, deed.after(None))
         try:
             placed = deed.do(hand)

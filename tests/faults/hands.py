@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from imapd.mailstore.choice import Kinds
 from imapd.mailstore.errors import StoreError, UnknownOutcome
 from imapd.mailstore.store import Incoming
 from imapd.model.flags import FlagChange
@@ -149,8 +150,8 @@ def _set(uids: Sequence[int]) -> str:
 class StoreHand:
     """A store of mail files in this process. A StoreError that says more than it should is the caller's to judge."""
 
-    def __init__(self, home: Path) -> None:
-        self.worker = Worker(home, WaitingLoop())
+    def __init__(self, home: Path, format: str = "") -> None:
+        self.worker = Worker(home, WaitingLoop(), **({"kinds": Kinds(format)} if format else {}))
         self.errors: list[StoreError] = []
 
     def close(self) -> None:

@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import pickle
 import random
 import shutil
 import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.faults.deeds import Client, Refused
 from tests.faults.hands import StoreHand
@@ -25,6 +29,7 @@ from tests.faults.loggeddisk import LoggedDisk, Replay, free_folder, mounted, re
 
 MEGABYTES = 32
 PREFIX = "c0"
+Result = TypeVar("Result")
 
 
 class Nervous(threading.Thread):
@@ -59,45 +64,63 @@ class Past:
 
     def __init__(self) -> None:
         self.states: list[State] = []
+        self.deeds: list[str] = []
         self.told: list[dict[int, int]] = []  # the highest UID by UIDVALIDITY
 
-    def note(self, state: State) -> None:
+    def note(self, deed: str, state: State) -> None:
         highest = dict(self.told[-1]) if self.told else {}
         for box in state.values():
             if box.mails and box.uidvalidity is not None:
                 highest[box.uidvalidity] = max(highest.get(box.uidvalidity, 0), *box.mails)
+        self.deeds.append(deed)
         self.states.append(state)
         self.told.append(highest)
 
 
-def live(disk: LoggedDisk, deeds: int, chance: random.Random) -> tuple[Past, dict[str, int]]:
+def live(disk: LoggedDisk, deeds: int, chance: random.Random, format: str) -> tuple[Past, dict[str, int]]:
     """Work on the disk; what was acknowledged."""
     past, home = Past(), disk.place / "ann"
-    hand = StoreHand(home)
+    hand = StoreHand(home, format)
     ledger = Ledger(Uids(), hand.look(PREFIX))
     client = Client(PREFIX, ledger, chance)
-    past.note(ledger.state)
+    past.note("", ledger.state)
     disk.mark()
     with Nervous(disk.place, random.Random(chance.random())) as nervous:
         for number in range(deeds):
             nervous.is_on = number % 100 >= 50
             client.act(hand)
-            past.note(ledger.state)
+            past.note(client.last, ledger.state)
             disk.mark()
             if any(box.uidvalidity is None for box in ledger.state.values()):  # it is told by the next SELECT
                 ledger.check(hand.look(PREFIX))
-                past.note(ledger.state)
+                past.note(client.last, ledger.state)
                 disk.mark()
             if chance.random() < 0.02:
                 hand.close()
-                hand = StoreHand(home)
+                hand = StoreHand(home, format)
     hand.close()
     return past, client.done
 
 
-def examine(place: Path, past: Past, marks: int) -> None:
+def in_a_process(answer: Path, work: Callable[[], Result]) -> Result:
+    """Do the work in a process that ends: who writes it down as the holder of a lock does not live after the cut."""
+    pid = os.fork()
+    if not pid:
+        try:
+            answer.write_bytes(pickle.dumps(work()))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert answer.exists(), "the process that used the disk failed"
+    result: Result = pickle.loads(answer.read_bytes())
+    return result
+
+
+def examine(place: Path, past: Past, marks: int, format: str) -> None:
     """Open the store as it is after the cut. Raises Broken."""
-    hand = StoreHand(place / "ann")
+    hand = StoreHand(place / "ann", format)
     try:
         if not marks:
             return  # nothing was acknowledged yet, the account itself neither
@@ -117,7 +140,7 @@ def examine(place: Path, past: Past, marks: int) -> None:
         hand.close()
 
 
-def trial(cycles: int, deeds: int, seed: int, say=print, stop_after: int = 10) -> list[str]:
+def trial(cycles: int, deeds: int, seed: int, format: str = "", say=print, stop_after: int = 10) -> list[str]:
     """Live, then cut; what was broken."""
     chance = random.Random(seed)
     began = time.monotonic()
@@ -125,19 +148,23 @@ def trial(cycles: int, deeds: int, seed: int, say=print, stop_after: int = 10) -
     with tempfile.TemporaryDirectory(dir=free_folder(), prefix="imapd-cuts-") as name:
         folder = Path(name)
         with LoggedDisk(folder, MEGABYTES) as disk:
-            past, done = live(disk, deeds, chance)
+            past, done = in_a_process(folder / "past", lambda: live(disk, deeds, chance, format))
         records = read_log(disk.log)
         kinds = {kind: sum(record.kind == kind for record in records) for kind in (b"W", b"F", b"M")}
         say(
             f"{sum(done.values())} commands {done}: {kinds[b'W']} writes, {kinds[b'F']} flushes, {time.monotonic() - began:.1f} s"
         )
-        first = next(number for number, record in enumerate(records) if record.kind == b"M")
-        cuts = sorted(chance.randrange(first, len(records)) for _ in range(cycles))
+        marks = [number for number, record in enumerate(records) if record.kind == b"M"]
+        # Half of them anywhere, half soon after something was acknowledged.
+        cuts = [chance.randrange(marks[0], len(records)) for _ in range(cycles - cycles // 2)]
+        cuts += [min(chance.choice(marks) + chance.randint(1, 8), len(records)) for _ in range(cycles // 2)]
+        cuts.sort()
         replay, image = Replay(records, MEGABYTES << 20, chance), folder / "cut"
         for number, cut in enumerate(cuts, 1):
             replay.cut(cut, image)
-            if wrong := _wrong(image, folder, past, replay.marks):
-                broken.append(f"cut {cut} after {replay.marks} acknowledgments: {wrong}")
+            if wrong := _wrong(image, folder, past, replay.marks, format):
+                lately = past.deeds[max(0, replay.marks - 4) : replay.marks + 1]
+                broken.append(f"cut {cut} after {replay.marks} acknowledgments ({'; '.join(lately)}): {wrong}")
                 say(broken[-1])
                 if len(broken) == stop_after:
                     break
@@ -147,7 +174,7 @@ def trial(cycles: int, deeds: int, seed: int, say=print, stop_after: int = 10) -
     return broken
 
 
-def _wrong(image: Path, folder: Path, past: Past, marks: int) -> str:
+def _wrong(image: Path, folder: Path, past: Past, marks: int, format: str) -> str:
     """What is wrong on the disk after a cut, or nothing.
 
     The same disk is looked at once more then: twice in a thousand cuts a loop device showed blocks that were not on it
@@ -158,7 +185,7 @@ def _wrong(image: Path, folder: Path, past: Past, marks: int) -> str:
         shutil.copyfile(image, folder / name)
         try:
             with mounted(folder / name, folder / "after") as place:
-                examine(place, past, marks)
+                examine(place, past, marks, format)
         except Exception as error:  # whatever it is, the cut that leads to it is worth knowing
             wrong = f"{type(error).__name__}: {error}"
         else:
@@ -173,11 +200,14 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--deeds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument(
+        "--format", default="", help="of the mail files: maildir or mbox; the store's default otherwise"
+    )
     options = parser.parse_args()
     if missing := what_is_missing():
         print(f"No power cuts were tried: {missing}.")
         return 0
-    return 1 if trial(options.cycles, options.deeds, options.seed) else 0
+    return 1 if trial(options.cycles, options.deeds, options.seed, options.format) else 0
 
 
 if __name__ == "__main__":

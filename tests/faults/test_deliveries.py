@@ -9,6 +9,8 @@ from tests.faults import deliveries
 
 SECONDS = float(os.environ.get("IMAPD_TEST_DELIVERY_SECONDS", "20"))
 
+pytestmark = pytest.mark.timeout(600)  # half a minute, but not beside other work
+
 
 def test_an_agent_mutt_and_two_workers_share_a_mail_file_and_nothing_is_lost_or_doubled(tmp_path):
     for program in ("maildrop", "mutt"):

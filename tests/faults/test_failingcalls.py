@@ -10,6 +10,8 @@ from tests.faults.failingcalls import Fault
 
 SHARE = float(os.environ.get("IMAPD_TEST_FAILING_CALLS", "0.04"))
 
+pytestmark = pytest.mark.timeout(600)  # half a minute, but not beside other work
+
 
 @pytest.fixture(autouse=True)
 def strace():

@@ -11,6 +11,8 @@ from tests.support.daemon import Daemon
 
 CYCLES = int(os.environ.get("IMAPD_TEST_KILLS", "60"))
 
+pytestmark = pytest.mark.timeout(600)  # half a minute, but not beside other work
+
 
 def test_whoever_is_killed_nothing_acknowledged_is_lost_and_no_uid_is_used_twice(tmp_path):
     trial = kills.trial(tmp_path, CYCLES, seed=1)

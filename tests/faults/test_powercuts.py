@@ -11,7 +11,10 @@ from tests.faults.loggeddisk import what_is_missing
 CYCLES = int(os.environ.get("IMAPD_TEST_CUTS", "200"))
 MISSING = what_is_missing()
 
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no power cuts can be tried: {MISSING}")
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"no power cuts can be tried: {MISSING}"),
+    pytest.mark.timeout(600),  # half a minute, but not beside other work
+]
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged():
