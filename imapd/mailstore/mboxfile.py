@@ -125,6 +125,7 @@ class Scan:
         self._at = start
         self._base = start
         self._data = b""
+        self._limit = start  # where the window ends
         self._has_cr = False
         self._searched = (0, 0, -1)  # from where, in which window, what was found
         self._judged: tuple[int, bool] = (-1, False)
@@ -136,14 +137,11 @@ class Scan:
 
     # The window: self._data is the file from self._base on
 
-    def _limit(self) -> int:
-        return self._base + len(self._data)
-
     def _extend(self, keep: int) -> bool:
         """Read one more piece, dropping what stands before `keep`; False at the end of the file."""
-        limit = self._limit()
+        limit = self._limit
         if keep >= limit:
-            self._base, self._data, limit = keep, b"", keep
+            self._base, self._data, self._limit, limit = keep, b"", keep, keep
         else:
             self._data = self._data[keep - self._base :]
             self._base = keep
@@ -153,15 +151,18 @@ class Scan:
             self._end = min(self._end, limit)  # it was cut short meanwhile
             return False
         self._data += piece
+        self._limit = limit + len(piece)
         self._has_cr = b"\r" in self._data
         return True
 
     def _require(self, start: int, until: int, keep: int) -> None:
         """Have the octets in the window, as far as there are any."""
-        if start < self._base or start > self._limit():
-            self._base, self._data = start, b""
+        if self._base <= start and until <= self._limit:
+            return
+        if start < self._base or start > self._limit:
+            self._base, self._limit, self._data = start, start, b""
             keep = start
-        while self._limit() < min(until, self._end) and self._extend(keep):
+        while self._limit < min(until, self._end) and self._extend(keep):
             pass
 
     def _octets(self, start: int, end: int) -> bytes:
@@ -191,12 +192,12 @@ class Scan:
     def _candidate(self, start: int) -> int:
         """Where the next "\\nFrom " stands in the window, at `start` or later; -1 where there is none."""
         since, limit, found = self._searched
-        if limit == self._limit() and since <= start and (found < 0 or found >= start):
+        if limit == self._limit and since <= start and (found < 0 or found >= start):
             return found
         found = self._data.find(_FROM, max(0, start - self._base))
         self.steps += (found if found >= 0 else len(self._data)) - max(0, start - self._base)
         found = found + self._base if found >= 0 else -1
-        self._searched = start, self._limit(), found
+        self._searched = start, self._limit, found
         return found
 
     def _is_boundary(self, found: int, keep: int) -> bool:
@@ -219,7 +220,7 @@ class Scan:
         limit = text + HEADER_LIMIT
         while True:
             found = self._candidate(start)
-            stop = min(limit, self._limit()) if found < 0 else min(limit, found + 1)
+            stop = min(limit, self._limit) if found < 0 else min(limit, found + 1)
             self.steps += max(0, stop - start)
             blank = _behind_blank_line(self._data, start - self._base, stop - self._base, self._has_cr)
             if blank >= 0:
@@ -233,7 +234,7 @@ class Scan:
             else:
                 start = max(start, stop - len(_FROM))
                 if not self._extend(offset):
-                    return self._octets(text, self._limit())
+                    return self._octets(text, self._limit)
 
     def _by_length(self, body: int, length: int | None) -> tuple[int, int] | None:
         """Where text and message end if Content-Length is to be believed (rule 3)."""
@@ -256,7 +257,7 @@ class Scan:
         """The octet before an offset and those behind it, enough of them to know a From_ line."""
         self.steps += _LOOK
         stop = min(at + _LOOK, self._end)
-        if self._base < at and stop <= self._limit():
+        if self._base < at and stop <= self._limit:
             return self._octets(at - 1, at), self._octets(at, stop)
         data = os.pread(self._fd, stop - at + 1, at - 1)
         return data[:1], data[1:]
@@ -267,9 +268,9 @@ class Scan:
         while True:
             found = self._candidate(start)
             # A long message is not kept in memory while its end is looked for.
-            keep = offset if self._limit() - offset < PIECE else max(offset, start - 4)
+            keep = offset if self._limit - offset < PIECE else max(offset, start - 4)
             if found < 0:
-                start = max(start, self._limit() - len(_FROM))
+                start = max(start, self._limit - len(_FROM))
                 if not self._extend(max(offset, min(keep, start - 4))):
                     return self._without_separator(body, self._end), self._end
             elif self._is_boundary(found, keep):
@@ -286,7 +287,7 @@ class Scan:
     def _bare_line_feeds(self, start: int, end: int, last: int) -> int:
         """How much the body grows on the wire; read again where it is not in the window any more."""
         self.steps += end - start
-        if start >= self._base and end <= self._limit():
+        if start >= self._base and end <= self._limit:
             low, high = start - self._base, end - self._base
             if not self._has_cr:
                 return self._data.count(b"\n", low, high)
