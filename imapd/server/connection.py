@@ -6,7 +6,7 @@ generator's three words to us are Continue, Await and Upgrade (imap/command).
 Rules:
 
 1. One command at a time, in the order received.
-2. Output is gathered to about 64 kB and then written; while the client does not take it, its generator stands still.
+2. Output is gathered to about 256 kB and then written; while the client does not take it, its generator stands still.
 3. Before the login one deadline counts from the first octet to the last, whatever the client sends meanwhile. After
    it the client may be silent for the session timeout, counted from the last octet it sent or took. Both end with BYE.
    In IDLE silence is what a client is there for: it ends with the connection, which the words of life find out.
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("imapd.server.connection")
 
-FLUSH_SIZE = 64 * 1024
+FLUSH_SIZE = 256 * 1024
 # An honest handshake takes a second over a satellite; stalled ones are held against us.
 HANDSHAKE = 15.0
 # In IDLE the command is woken now and then, so that it can show that the connection lives. Spread, or ten thousand
