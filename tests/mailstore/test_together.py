@@ -107,6 +107,6 @@ def check(worker: Worker, uidvalidities: dict[str, str], lines: list[list[str]])
     assert {token for token in single if found[token] > 1} == set()  # nothing is doubled
     at_rest = single - said["may-move"]
     assert {token: places[token] for token in at_rest if len(places[token]) > 1} == {}  # a message keeps its UID
-    assert len(said["here"]) > 20 * SECONDS, "hardly anything happened"
+    assert len(said["here"]) > 5 * SECONDS, "hardly anything happened"
     assert len(said["retry"]) == 0
     print(len(said["here"]), "messages,", len(lines), "lines")
