@@ -4,6 +4,7 @@ A corpus of n messages is the first n of one endless stream (`letters`), so that
 one. It is kept in a folder of its own, whose name says from which version of the text it was made:
 
     messages/NNN/NAME      1,000 messages a folder, under the names that they get in a Maildir, with S= and W=
+    mbox-N                 an mbox with the first N, once it is wanted
     table                  a line for each message: its name, its octets with CRLF, those of a webmail's header fields
 
 What is believed of the files is what `table` says; the answers of the servers are compared with that.
@@ -148,16 +149,26 @@ def make_maildir(
 def make_mbox(source: Corpus, count: int, home: Path, owner: tuple[int, int] | None = None) -> None:
     """A folder of mboxes at `home`, whose `inbox` has the first messages, with flags as mail readers write them."""
     home.mkdir(parents=True, exist_ok=True)
-    path = home / "inbox"
-    with open(path, "wb", buffering=1 << 20) as file:
+    shutil.copyfile(_mbox(source, count), home / "inbox")
+    (home / "inbox").chmod(0o600)
+    if owner is not None:
+        os.chown(home / "inbox", *owner)
+    give_folders(home, owner)
+
+
+def _mbox(source: Corpus, count: int) -> Path:
+    """The mbox that copies are made of; kept beside the messages."""
+    path = source.folder / f"mbox-{count}"
+    if path.exists():
+        return path
+    unfinished = path.with_suffix(".new")
+    with open(unfinished, "wb", buffering=1 << 20) as file:
         for entry in source.entries[:count]:
-            header, empty, body = source.path(entry).read_bytes().partition(b"\n\n")
+            header, _, body = source.path(entry).read_bytes().partition(b"\n\n")
             file.write(b"From bench@example.org %s\n" % letters.from_line_date(entry.number).encode())
             file.write(header + b"\n" + _status(entry.name.rpartition(",")[2]) + b"\n" + body + b"\n")
-    path.chmod(0o600)
-    if owner is not None:
-        os.chown(path, *owner)
-    give_folders(home, owner)
+    unfinished.rename(path)
+    return path
 
 
 def _status(flags: str) -> bytes:

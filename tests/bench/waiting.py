@@ -14,7 +14,6 @@ from tests.bench.arriving import MAIL_EACH
 from tests.bench.client import Connection
 from tests.bench.compare import Measure, Run, Target, Workload
 from tests.bench.reading import opened, select
-from tests.bench.servers import IMAP, LOGIN
 from tests.bench.writing import literal, messages, somebody
 
 TIMES = 7  # of each kind of news; Dovecot takes half a second for one
@@ -124,7 +123,7 @@ WORKLOADS = (
             Measure("news_append", "APPEND of another session to EXISTS in IDLE, p50", "ms", Target(most=10)),
             Measure("news_flag", "STORE of another session to FETCH in IDLE, p50", "ms"),
         ),
-        news, (LOGIN, IMAP), sized=False, rounds=3,
+        news, sized=False, rounds=2,
     ),
     Workload(
         "fairness",
@@ -134,6 +133,6 @@ WORKLOADS = (
             Measure("fair_fetch_p50", "FETCH of 10 envelopes meanwhile, p50", "ms"),
             Measure("fair_fetch_p99", "FETCH of 10 envelopes meanwhile, p99", "ms"),
         ),
-        fairness, (LOGIN, IMAP), rounds=3,
+        fairness, rounds=2,
     ),
 )  # fmt: skip
