@@ -41,7 +41,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--crowd", type=int, default=50, metavar="N", help="how many have 10,000 messages (crowded)")
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of each workload, instead of its own number")
     parser.add_argument("--full", action="store_true", help="1,000, 10,000 and 100,000 messages, 5,000 idle sessions")
-    parser.add_argument("--seconds", type=float, help="no workload begins after so long (short: 300, full: 840)")
+    parser.add_argument("--seconds", type=float, help="no workload begins after so long (short: 360, full: 840)")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp/imapd-bench"), help="where mail and servers lie")
     parser.add_argument("--write", action="store_true", help="write results.json and RESULTS.md")
     parser.add_argument("--add", action="store_true", help="add to the last full run in them, as measured apart")
@@ -54,8 +54,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     # What matters most comes first: the time may be over before the rest.
     chosen.messages = chosen.messages or ([10_000, 100_000, 1000] if chosen.full else [1000])
     chosen.sessions = chosen.sessions or (5000 if chosen.full else 500)
-    chosen.seconds = chosen.seconds or (840 if chosen.full else 300)
-    chosen.rounds = chosen.rounds or (None if chosen.full or chosen.only else 2)
+    chosen.seconds = chosen.seconds or (840 if chosen.full else 360)
     return chosen
 
 
@@ -87,8 +86,6 @@ def shown(words: list[str]) -> str:
 def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
     """All figures, and what was left out for want of time."""
     begun = time.monotonic()
-    latest = begun + chosen.seconds
-    workloads = [one for one in WORKLOADS if (one.name in chosen.only if chosen.only else not one.apart)]
     print(f"making the corpus: {max(chosen.messages):,} messages", flush=True)
     mail = corpus(chosen.folder, max(chosen.messages), servers.owner())
     run = chosen.folder / "run"
@@ -100,25 +97,33 @@ def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
         for count in chosen.messages:
             place = Place(pair, mail, pair.new_person(), count, chosen.sessions, chosen.crowd)
             pair.give_mail(place.big, count)
-            for workload in workloads:
-                if not workload.sized and count != chosen.messages[0]:
+            for workload in workloads(chosen, count):
+                words = workload.name + (f", {count:,} messages" if workload.sized else "")
+                if (passed := time.monotonic() - begun) > chosen.seconds:
+                    left_out.append(f"{words}: the time was over")
                     continue
-                if workload.sized and count > workload.largest and not chosen.only:
-                    continue
-                if time.monotonic() > latest:
-                    left_out.append(f"{workload.name}, {count:,} messages: the time was over")
-                    continue
-                passed = time.monotonic() - begun
-                print(
-                    f"[{passed:4.0f} s] {workload.name}{f', {count:,} messages' if workload.sized else ''}", flush=True
-                )
-                figures += measure(workload, place, chosen.rounds, latest, tell)
+                print(f"[{passed:4.0f} s] {words}", flush=True)
+                figures += measure(workload, place, rounds(chosen, workload), begun + chosen.seconds, tell)
     finally:
         pair.stop()
         shutil.rmtree(run, ignore_errors=True)
     order = {one.key: place for place, one in enumerate(one for workload in WORKLOADS for one in workload.measures)}
     figures.sort(key=lambda figure: (order[figure.measure.key], figure.count or 0))
     return figures, left_out + list(LATER if not chosen.only else ())
+
+
+def workloads(chosen: argparse.Namespace, count: int) -> list[Workload]:
+    """What is run with a large mailbox of so many messages; what has nothing to do with it, with the first one."""
+    if chosen.only:
+        wanted = [one for one in WORKLOADS if one.name in chosen.only]
+    else:
+        wanted = [one for one in WORKLOADS if not one.apart and (not one.sized or count <= one.largest)]
+    return [one for one in wanted if one.sized or count == chosen.messages[0]]
+
+
+def rounds(chosen: argparse.Namespace, workload: Workload) -> int | None:
+    """How many turns; None: as many as the workload says."""
+    return chosen.rounds or (None if chosen.full or chosen.only else min(2, workload.rounds))
 
 
 def tell(words: str) -> None:

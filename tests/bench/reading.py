@@ -207,8 +207,8 @@ WORKLOADS = (
     Workload(
         "first",
         (
-            Measure("select_first", "SELECT, mailbox never seen", "ms", Target(ratio=1)),
-            Measure("newest_first", "its newest 50, right after", "ms", Target(most=100)),
+            Measure("select_first", "SELECT of a mailbox never seen", "ms", Target(ratio=1)),
+            Measure("newest_first", "its newest 50 right after that", "ms", Target(most=100)),
         ),
         first_look,
     ),
@@ -221,18 +221,18 @@ WORKLOADS = (
     ),
     Workload(
         "envelope-indexed",
-        (Measure("envelope_indexed", "the same, after the index in the background", "ms", Target(ratio=8)),),
+        (Measure("envelope_indexed", "FETCH 1:* (… ENVELOPE BODYSTRUCTURE), indexed", "ms", Target(ratio=8)),),
         envelope_indexed, rounds=2,
     ),
-    Workload("envelope", (Measure("envelope_warm", "the same, warm", "ms", Target(ratio=8)),), envelope_warm, BOTH),
+    Workload("envelope", (Measure("envelope_warm", "FETCH 1:* (… ENVELOPE BODYSTRUCTURE), warm", "ms", Target(ratio=8)),), envelope_warm, BOTH),
     Workload("headers-first", (Measure("headers_first", "header fields of a webmail, never seen", "ms"),), headers_first, rounds=2),
     Workload("headers", (Measure("headers_warm", "header fields of a webmail, warm", "ms", Target(ratio=3)),), headers_warm, BOTH),
-    Workload("bodies", (Measure("bodies", "bodies, up to 10,000, plain", "MB/s", Target(ratio=1)),), bodies, BOTH),
-    Workload("bodies-tls", (Measure("bodies_tls", "bodies, up to 10,000, TLS", "MB/s", Target(ratio=1.5)),), bodies_tls, BOTH),
+    Workload("bodies", (Measure("bodies", "bodies of up to 10,000 messages", "MB/s", Target(ratio=1)),), bodies, BOTH),
+    Workload("bodies-tls", (Measure("bodies_tls", "bodies of up to 10,000 messages, TLS", "MB/s", Target(ratio=1.5)),), bodies_tls, BOTH),
     Workload(
         "partial",
         (
-            Measure("partial", "the first 2 kB of messages, up to 10,000", "ms"),
+            Measure("partial", "the first 2 kB of up to 10,000 messages", "ms"),
             Measure("pieces", "the largest message in pieces of 64 kB", "ms"),
         ),
         partial, BOTH,

@@ -176,7 +176,8 @@ PREFACE = """\
 What `{command}` printed last. A ratio is how many times imapd is better than the best configuration of Dovecot at this
 workload: Dovecot's time divided by ours, or our rate divided by its, turn by turn in one run, and of these the median.
 Below 1 imapd is behind. CPU and memory (PSS of all processes) are imapd's / Dovecot's. How it is measured: the
-docstrings of `compare`, `servers` and `corpus` in this folder. Where Dovecot's default acknowledges before the disk has
+docstrings of `compare`, `servers` and `corpus` in this folder. `indexed` is after imapd's index in the background, beside
+Dovecot when it was asked the same before. Where Dovecot's default acknowledges before the disk has
 it (STORE, EXPUNGE), the ratio is that to Dovecot with `mail_fsync = always`, because imapd waits; the default is in the
 last table.
 """

@@ -68,7 +68,7 @@ def test_a_tiny_run_of_both_servers_makes_a_table(folder, monkeypatch):
     for line in (
         "| SELECT, warm | 1,000 |",
         "| FETCH 1:* (UID FLAGS) | 1,000 |",
-        "| connect, LOGIN, LOGOUT: one client |",
+        "| LOGIN and LOGOUT, one client |",
     ):
         assert line in text
 

@@ -1,5 +1,5 @@
 """One client's work neither fills the memory nor stalls the others. Counted here are kilobytes, and how often a neighbour
-is answered meanwhile; how long he waits is for `make bench` (tests/bench/fairness.py)."""
+is answered meanwhile; how long he waits is for `make bench-directories` (tests/bench/fairness.py)."""
 
 import os
 import threading
