@@ -35,6 +35,7 @@ STALE_AFTER: Final = 120.0
 _FLOCK: Final = struct.Struct("hhxxxxqqixxxx")  # struct flock of a 64-bit Linux; l_pid has to be 0
 _BUSY: Final = (errno.EACCES, errno.EAGAIN)
 _HOST: Final = os.fsencode(socket.gethostname())
+_held: set[bytes] = set()  # the dotlocks of this process
 _NO_RIGHTS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -130,8 +131,9 @@ def _dotlock(path: bytes, may_miss: bool) -> bytes | None:
                 reason=f"{os.fsdecode(lock)} cannot be made ({error.strerror}): give imapd the right to write in that "
                 f"directory, or set mbox_locks to `fcntl, dotlock_try` if no program relies on dotlocks alone",
             ) from error
-        with contextlib.closing(_Descriptor(fd)):
-            os.write(fd, b"%d:%s" % (os.getpid(), _HOST))
+        _held.add(lock)
+        with contextlib.closing(_Descriptor(fd)), contextlib.suppress(OSError):
+            os.write(fd, b"%d:%s" % (os.getpid(), _HOST))  # on a full disk it locks without saying who
         return lock
     raise FileLocked(reason=f"another program holds {os.fsdecode(lock)}")
 
@@ -170,13 +172,18 @@ def _is_stale(path: bytes, lock: bytes, seen: os.stat_result) -> bool:
         fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.closing(_Descriptor(fd)):
             owner, _, host = os.read(fd, 512).strip().partition(b":")
-        if host == _HOST and int(owner) > 0 and not _is_alive(int(owner)):
+        if host == _HOST and int(owner) > 0 and not _is_held(lock, int(owner)):
             return True
     try:
         changed = max(seen.st_mtime, os.lstat(path).st_mtime)
     except FileNotFoundError:
         changed = seen.st_mtime
     return time.time() - changed > STALE_AFTER
+
+
+def _is_held(lock: bytes, process: int) -> bool:
+    """Whether its owner still has it; one of ours may be there because it could not be removed."""
+    return lock in _held if process == os.getpid() else _is_alive(process)
 
 
 def _is_alive(process: int) -> bool:
@@ -191,6 +198,7 @@ def _is_alive(process: int) -> bool:
 
 def _free_dotlock(lock: bytes, made: os.stat_result) -> None:
     """Remove our dotlock, if it is still ours: others may have found it stale."""
+    _held.discard(lock)
     with contextlib.suppress(OSError):
         if os.path.samestat(os.lstat(lock), made):
             os.unlink(lock)

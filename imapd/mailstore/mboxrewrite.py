@@ -145,6 +145,9 @@ def carry_over(mail: Locked, words: Sequence[str], now: float) -> bool:
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(old, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
+                if os.path.samestat(os.fstat(fd), os.fstat(mail.fd)):
+                    os.unlink(old)  # it was not replaced after all
+                    continue
                 take(fd, words, write=True)
                 seen = os.fstat(fd)
                 if seen.st_size > octets:
