@@ -378,9 +378,10 @@ class SharedMailbox:
 
 
 def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
-    """Say that messages have come into a mailbox of that name; what was placed."""
-    row = account.reading(lambda index: index.box_named(name)) if placed.uids else None
-    if row is not None and row.uidvalidity == placed.uidvalidity:
-        known = account.mailboxes.get((row.id, row.uidvalidity))
-        account.background.arrived(known or SharedMailbox(account, row), placed.uids)
+    """Say that messages have come into a mailbox of that name; what was placed. Never raises: it is done already."""
+    with contextlib.suppress(StoreError):
+        row = account.reading(lambda index: index.box_named(name)) if placed.uids else None
+        if row is not None and row.uidvalidity == placed.uidvalidity:
+            known = account.mailboxes.get((row.id, row.uidvalidity))
+            account.background.arrived(known or SharedMailbox(account, row), placed.uids)
     return placed

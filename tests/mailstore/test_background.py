@@ -7,6 +7,7 @@ import pytest
 
 from imapd.mailstore import rendered, shared
 from imapd.mailstore.background import AT_ONCE
+from imapd.mailstore.errors import Retry
 from imapd.mailstore.rendered import DIRECTORY, files, sweep
 from imapd.mailstore.runs import RunFile
 from imapd.mailstore.store import Text
@@ -144,7 +145,7 @@ def test_files_of_mailboxes_that_are_no_more_are_removed(home):
     assert len(before) == 2
     worker.ann.delete("A")
     worker.store.close()
-    Worker(home)
+    Worker(home).put("INBOX", mail(3))  # an account is cleaned up with its first write
     left = files(os.fsencode(home))
     assert len(left) == 1 and left[0] in before
     sweep(os.fsencode(home), [])
@@ -194,3 +195,15 @@ def test_a_file_of_many_small_blocks_begins_anew(home, described, monkeypatch):
     again.loop.run_spawned()
     assert sorted(described[10:]) == list(range(1, 11))
     assert b"" not in texts(again.open(), range(1, 11)) and len(described) == 20
+
+
+def test_what_was_appended_is_appended_whatever_becomes_of_its_texts(home, monkeypatch):
+    worker = Worker(home)
+
+    def refuse(*_):
+        raise Retry(reason="the index is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.AccountCore, "reading", refuse)
+        assert worker.put("INBOX", mail(1)).uids == (1,)
+    assert worker.texts() == {1: mail(1)}
