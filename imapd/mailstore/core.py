@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
-from imapd.mailstore.awake import Awake
+from imapd.mailstore.awake import Handles
 from imapd.mailstore.background import Background
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors
 from imapd.mailstore.diskname import INBOX_DIRECTORY
@@ -65,9 +65,9 @@ class AccountCore:
     """One account in one process. root: the directory that has the store's own files."""
 
     def __init__(
-        self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings, awake: Awake | None = None
+        self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings, handles: "Handles[AccountCore]"
     ) -> None:
-        """awake: which accounts keep their handles; its own alone where it is not given."""
+        """handles: which accounts keep theirs."""
         self.root = root
         self.format = mail_format
         self.loop = loop
@@ -86,7 +86,7 @@ class AccountCore:
         self._is_doubtful = False
         self._unchanging = False
         self.background = Background(loop)
-        self._awake = awake or Awake(1)
+        self._handles = handles
         self._is_open = False
         self._begun: tuple[int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
@@ -156,7 +156,8 @@ class AccountCore:
         """Close the account; what it knew is not believed any more."""
         self._is_open = False
         self.mailboxes.clear()
-        self._awake.forget(self)
+        self._handles.awake.forget(self)
+        self._handles.writing.forget(self)
         self._close(self._handles_taken())
 
     @property
@@ -176,6 +177,12 @@ class AccountCore:
             mailbox.look_afresh()
         handles = self._handles_taken()
         self.loop.spawn(lambda: self._close(handles))
+
+    def write_no_more(self) -> None:
+        """Close the handle for writing until it is needed again; not while the account is busy."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self.loop.spawn(lambda: self._close([writer]))
 
     def put_by(self, mailbox: "SharedMailbox") -> None:
         """Nobody has the mailbox open any more: what is known of it is kept for who comes next."""
@@ -203,7 +210,7 @@ class AccountCore:
     @property
     def reader(self) -> Index:
         """The index for reading (rule 2)."""
-        self._awake.used(self)
+        self._handles.awake.used(self)
         if self._reader is None:
             if not self._is_open:
                 raise Retry(reason="the account is closed")
@@ -248,7 +255,8 @@ class AccountCore:
 
         Raises Gone where the whole account is no more.
         """
-        self._awake.used(self)
+        self._handles.awake.used(self)
+        self._handles.writing.used(self)
         self._working += 1
         try:
             return self._until_free(work, vital)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from imapd.mailstore.account import LocalAccount
-from imapd.mailstore.awake import Awake
+from imapd.mailstore.awake import Handles
 from imapd.mailstore.background import Background
 from imapd.mailstore.bench import DiskSettings, disk_errors
 from imapd.mailstore.choice import Kinds
@@ -20,7 +20,9 @@ from imapd.mailstore.store import Owner
 from imapd.model.loop import Loop
 
 AWAKE = 64
-"""Accounts that keep their databases open: about 10 MB and 450 descriptors of a worker."""
+"""Accounts that keep their databases open: about 3 MB and 300 descriptors of a worker."""
+WRITING = 8
+"""Those among them that keep them open for writing: up to 4 MB."""
 
 
 class LocalStore:
@@ -45,7 +47,7 @@ class LocalStore:
         self._settings = DiskSettings(create, tuple(special_use), file_mode, dir_mode)
         self._kinds = kinds or Kinds()
         self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
-        self._awake = Awake(awake, self._dozed)
+        self._handles = Handles[AccountCore](awake, WRITING, self._doze)
         self._background = Background(loop)
 
     def open_account(self, owner: Owner) -> LocalAccount:
@@ -56,7 +58,7 @@ class LocalStore:
             root, mail_format = self._kinds.choose(root, self._settings.dir_mode)
         core = self._cores.get(root)
         if core is None:
-            core = self._cores[root] = AccountCore(root, mail_format, self._loop, self._settings, self._awake)
+            core = self._cores[root] = AccountCore(root, mail_format, self._loop, self._settings, self._handles)
             core.background = self._background
         core.limits = owner.limits
         core.users += 1
@@ -75,7 +77,8 @@ class LocalStore:
         if not core.users and self._cores.get(core.root) is core:
             core.rest()
 
-    def _dozed(self, core: AccountCore) -> None:
+    def _doze(self, core: AccountCore) -> None:
+        core.doze()
         if not core.users and self._cores.get(core.root) is core:
             del self._cores[core.root]
 

@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from imapd.log import event
-from imapd.server import control, patched
+from imapd.server import control, memory, patched
 from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
 from imapd.server.lmtp import Begin as BeginLmtp
 from imapd.server.lmtp import LmtpConnection
@@ -188,6 +188,7 @@ class Worker:
         """Serve until told to end; returns the exit status."""
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        memory.use_few_arenas()
         patched.patch()  # before the house is built: it opens directories
         gevent.reinit()  # where the process that forked us had a loop, it is not ours
         self._loop = GeventLoop()
@@ -203,6 +204,7 @@ class Worker:
             self._recheck = Recheck(self._house.objection, self._plan.recheck, lambda: list(self._connections))
             gevent.spawn(self._recheck.run)
         gevent.spawn(self._listen_to_master)
+        gevent.spawn(memory.give_back, self._loop.sleep, self._loop.offload)
         event(logger, logging.DEBUG, "worker_ready", worker=self._number, pid=os.getpid())
         self._ended.wait()
         self._stop()
