@@ -1,8 +1,9 @@
 """Rendering what clients will ask for before they ask: in the background, newest first, one worker's mailboxes in turn.
 
 A mailbox comes to work when somebody opens it and when messages arrive in it. The work gives way: it breathes as
-every long work does, rests as long as it has worked, and stands still while a client waits for the same kind of work.
-What it does not come to is made when it is asked for; so it may be dropped at any time, and is when anything fails.
+every long work does, rests as long as it has worked, and stands still while a client waits for the same kind of work
+or for a message to be taken in. What it does not come to is made when it is asked for; so it may be dropped at any
+time, and is when anything fails.
 """
 
 import logging
@@ -36,7 +37,7 @@ class Renderable(Protocol):
 
 
 class Background:
-    """What is to be rendered in this process. clients: how many wait for texts to be made at this moment."""
+    """What is to be rendered in this process. clients: how many wait at this moment for what goes before."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -66,6 +67,7 @@ class Background:
     def _work(self) -> None:
         try:
             while self._waiting:
+                self._loop.sleep(_PAUSE)  # messages often come one after the other, and are rendered together then
                 while self.clients:
                     self._loop.sleep(_PAUSE)
                 began = self._loop.monotonic()

@@ -34,17 +34,20 @@ from imapd.mailstore.tree import find
 from imapd.model.names import INBOX
 
 
+def make_durable(message: Spooled) -> None:
+    """Sync a spooled message: without the lock, so that those of other clients are synced at the same time."""
+    # A date that the file system cannot keep is kept in the index alone.
+    with contextlib.suppress(OverflowError, ValueError):
+        os.utime(message.fd, (message.date, message.date))
+    os.fsync(message.fd)
+
+
 def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
-    """Take spooled messages into a mailbox, all or none. Raises NoSuchMailbox."""
+    """Take spooled messages, which are durable, into a mailbox, all or none. Raises NoSuchMailbox."""
     settle(bench)
     box = _goal(bench, name)
     names = bench.names(box)
     masks = [names.mask(message.flags) for message in messages]
-    for message in messages:
-        # A date that the file system cannot keep is kept in the index alone.
-        with contextlib.suppress(OverflowError, ValueError):
-            os.utime(message.fd, (message.date, message.date))
-        os.fsync(message.fd)
     _make_names_durable(bench, len(messages))
     rows = [
         _newcomer(bench, b"tmp/" + os.path.basename(message.path), mask, message.size, message.octets, message.date)

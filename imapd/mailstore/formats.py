@@ -170,6 +170,9 @@ class MailFormat(Protocol):
         force: also where the files agree by their times.
         """
 
+    def make_durable(self, message: Spooled) -> None:
+        """Do for a message what needs no lock, before `append`; in a disk thread, without the lock and a bench."""
+
     def append(self, bench: "Bench", name: str, messages: Sequence[Spooled]) -> "Placed":
         """Take spooled messages into a mailbox, all or none. Raises NoSuchMailbox."""
 

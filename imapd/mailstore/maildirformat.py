@@ -127,6 +127,9 @@ class MaildirFormat:
     def take_in(self, bench: Bench, box: int, read_write: bool, force: bool = False) -> bool:
         return sync.take_in(bench, box, read_write, force)
 
+    def make_durable(self, message: Spooled) -> None:
+        changes.make_durable(message)
+
     def append(self, bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
         return changes.append(bench, name, messages)
 

@@ -168,6 +168,9 @@ class MboxFormat:
         self.settle(bench)
         return mboxsync.take_in(bench, box, self._words, force)
 
+    def make_durable(self, message: Spooled) -> None:
+        """Nothing: its text is copied to the end of the mbox, and durable there."""
+
     def append(self, bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
         return mboxchanges.append(bench, name, messages, self._words)
 

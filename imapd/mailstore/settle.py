@@ -21,7 +21,7 @@ from imapd.mailstore.bench import Bench, explained, log
 from imapd.mailstore.errors import Corrupt, StoreError
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.formats import Failures
-from imapd.mailstore.maildir import CUR
+from imapd.mailstore.maildir import CUR, ELSEWHERE
 from imapd.mailstore.rows import BoxRow, MessageRow
 
 
@@ -108,7 +108,9 @@ class _Settling:
             if not os.path.lexists(folder + b"/" + name):
                 raise
         self._touched[folder].add(row.id)
-        self._touched[os.path.dirname(source)].add(row.id)
+        if row.place != ELSEWHERE or not row.file.startswith(b"tmp/"):
+            # A name that comes back in tmp/ is nobody's message, and goes with what deliveries leave there.
+            self._touched[os.path.dirname(source)].add(row.id)
         return name
 
     def _other_name(self, row: MessageRow, name: bytes) -> bytes:

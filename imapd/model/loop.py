@@ -48,6 +48,10 @@ class Loop(Protocol):
     def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run blocking disk work (fsync, a long SQLite statement) in the disk thread pool and wait for its result."""
 
+    def offload_each(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Run blocking disk works beside each other in the disk thread pool and wait for all of their results. Raises
+        what one of them raised."""
+
     def offload_hash(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run a password hash in the small thread pool that is kept for hashes, and wait for its result."""
 

@@ -80,6 +80,15 @@ class GeventLoop:
     def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
         return _in_thread(self._disk, work, arguments)
 
+    def offload_each(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
+        if len(works) == 1:
+            return [self.offload(works[0])]
+        outcomes = [pending.get() for pending in [self._disk.spawn(_caught, work, ()) for work in works]]
+        for _, error in outcomes:
+            if error is not None:
+                raise error
+        return [result for result, _ in outcomes]
+
     def offload_hash(self, work: Callable[..., Result], *arguments: object) -> Result:
         return _in_thread(self._hashes, work, arguments)
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 
 import argon2
 import gevent
@@ -81,6 +82,23 @@ def test_background_work_ends_with_the_loop():
     loop.close()
     gevent.sleep(0.01)
     assert ended
+
+
+def test_works_of_one_caller_run_beside_each_other(loop):
+    barrier = threading.Barrier(3)  # which lets nobody through alone
+    assert sorted(loop.offload_each([lambda: barrier.wait(10)] * 3)) == [0, 1, 2]
+    assert loop.offload_each([lambda number=number: number for number in range(20)]) == list(range(20))
+
+
+def test_the_error_of_one_of_several_works_is_raised_when_all_are_done(loop):
+    done = []
+    with pytest.raises(OSError, match="refused"):
+        loop.offload_each([_refused, lambda: done.append(1)])
+    assert done == [1]
+
+
+def _refused():
+    raise OSError("refused")
 
 
 def test_a_patched_process_keeps_its_threads_locks_processes_and_databases():

@@ -99,6 +99,9 @@ class PlainLoop:
         self.offloaded.append(work)
         return work(*arguments)
 
+    def offload_each(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
+        return [self.offload(work) for work in works]
+
     def offload_hash(self, work: Callable[..., Result], *arguments: object) -> Result:
         self.hashed.append(work)
         return work(*arguments)
