@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench import report
 
 PICTURE = Path(__file__).parent / "results.svg"
-LEFT, BAR, RIGHT, ROW, HEAD, FOOT = 390, 560, 60, 19, 52, 26  # pixels
+LEFT, BAR, RIGHT, ROW, HEAD, FOOT = 440, 560, 60, 19, 52, 26  # pixels
 SMALLEST, LARGEST = 0.05, 200.0
 MARKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 AHEAD, BEHIND, INK, PALE, TARGET = "#2f7d5b", "#b5533c", "#24292f", "#d8dee4", "#24292f"
