@@ -183,6 +183,17 @@ last table.
 """
 
 
+def busy_client(figures: list[dict[str, Any]]) -> list[str]:
+    """Where the client took as much processor time as a server, so that ratios are nearer to 1 than they would be with
+    clients on another machine."""
+    found = []
+    for figure in figures:
+        names = [name for name in ("imapd", figure["best"]) if figure["cpu"].get(name) and figure["client"].get(name)]
+        if any(middle(figure["client"][name]) > middle(figure["cpu"][name]) for name in names):
+            found.append(figure["title"] + (f", {figure['messages']:,}" if figure["messages"] else ""))
+    return found
+
+
 GROWTH = "imapd / Dovecot. ▲: a message takes imapd half as much again as in the next smaller mailbox."
 
 
@@ -194,6 +205,8 @@ def document(data: dict[str, Any]) -> str:
         "\n".join(f"- {key}: {value}" for key, value in where.items() if key not in ("command", "python")) + "\n"
     )
     parts.append(table(figures) + "\n")
+    if busy := busy_client(figures):
+        parts.append(f"The client took as much processor time as one of the servers in: {'; '.join(busy)}.\n")
     notes = sorted({f"- {figure['title']}: {figure['note']}" for figure in figures if figure["note"]})
     if notes or data["left_out"]:
         parts.append("## Not measured\n\n" + "\n".join([*notes, *(f"- {one}" for one in data["left_out"])]) + "\n")

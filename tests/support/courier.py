@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.support.daemon import Client
 from tests.support.dovecot import as_nobody, give
 
-BINARY = Path("/usr/bin/imapd")
+BINARY = Path("/opt/imapd-tests/usr/bin/imapd")
 SETTINGS = {
     "AUTHENTICATED": "anna",
     "IMAP_CAPABILITY": "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE",
