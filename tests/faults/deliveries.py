@@ -35,8 +35,8 @@ class Place:
     """Where the agent delivers and mutt looks: the mail file of one person, in one format."""
 
     def __init__(self, daemon: Daemon, folder: Path, format: str) -> None:
-        self.file = daemon.maildir("anna")
         self.is_mbox = format == "mbox"
+        self.file = daemon.maildir("anna") / "inbox" if self.is_mbox else daemon.maildir("anna")
         self.folder = folder
 
     def agent(self, name: str) -> list[str]:
@@ -46,7 +46,7 @@ class Place:
             rules.write_text(f'to "{self.file}"\n')
             os.chmod(rules, 0o600)
             return ["maildrop", str(rules)]
-        rules.write_text(f"DEFAULT={self.file}{'' if self.is_mbox else '/'}\nLOCKFILE={self.file}.lock\n"
+        rules.write_text(f"DEFAULT={self.file}\nLOCKFILE={self.file}.lock\nLOCKSLEEP=1\n"
                          if self.is_mbox else f"DEFAULT={self.file}/\n")  # fmt: skip
         os.chmod(rules, 0o600)
         return ["procmail", "-m", str(rules)]
@@ -57,7 +57,10 @@ class Place:
         home = self.folder / "mutt"
         (home / "Mail").mkdir(parents=True, exist_ok=True)
         kind = "mbox" if self.is_mbox else "Maildir"
+        # mutt locks by fcntl before it makes its dotlock, agents the other way round: with both, the two of them wait for
+        # each other until somebody answers mutt's question.
         (home / "muttrc").write_text(
+            f"set dotlock_program={shutil.which('true')}\n"
             f'set mbox_type={kind}\nset header_cache=""\nset spoolfile=""\nset confirmcreate=no confirmappend=no\n'
             f'set delete=yes quit=yes mark_old=no wait_key=no resolve=no move=no sort=mailbox-order\npush "{keys}"\n'
         )
@@ -181,6 +184,7 @@ class Waiting(Worker):
             now = time.monotonic()
             for line in untagged:
                 uid, token = re.search(rb"UID (\d+)", line), re.search(rb"token: (\S+)", line)
+                assert not uid or token, f"a message without its field: {line!r}"
                 if uid and token and int(uid[1]) >= self._next:
                     self._note(token[1].decode(), int(uid[1]), now)
             self._next = max([self._next, *(uid + 1 for uid, _ in self.seen.values())])
@@ -200,7 +204,9 @@ def contents(client: Client, name: str) -> tuple[Counter[str], dict[str, bool]]:
     for line in client.ok("FETCH 1:* (FLAGS BODY.PEEK[])"):
         if (literal := re.search(rb"BODY\[\] \{(\d+)\}\r\n", line)) is not None:
             text = line[literal.end() : literal.end() + int(literal[1])]
-            token = token_of(text[text.index(b"token: ") :])
+            # Between the field and the body may be others, that mutt wrote into an mbox.
+            field = text[text.index(b"token: ") :].partition(b"\r\n")[0]
+            token = token_of(field + b"\r\n\r\n" + text.partition(b"\r\n\r\n")[2])
             tokens[token] += 1
             flagged[token] = b"\\Flagged" in line.replace(text, b"")
     return tokens, flagged
@@ -272,7 +278,7 @@ def _compare(client: Client, daemon: Daemon, place: Place, deliverer: Deliverer,
     for each in clients:
         assert not each.twice, f"told twice: {each.twice}"
         assert each.seen.keys() == deliverer.delivered.keys(), (
-            f"not told: {deliverer.delivered.keys() - each.seen.keys()}"
+            f"not told: {[(token, [one.seen.get(token) for one in clients]) for token in deliverer.delivered.keys() - each.seen.keys()]}"
         )
         assert {token: uid for token, (uid, _) in each.seen.items()} == {t: u for t, (u, _) in clients[0].seen.items()}
     if not place.is_mbox:
