@@ -64,10 +64,13 @@ hostile: $(STAMP)-test
 faults: $(STAMP)-test
 	tests/install-debian-packages
 	@status=0; \
-	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) || status=1; \
-	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) || status=1; \
+	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) --format mbox || status=1; \
+	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.failingcalls || status=1; \
-	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) || status=1; \
+	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format mbox || status=1; \
 	exit $$status
 
 docs: $(STAMP)

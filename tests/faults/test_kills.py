@@ -14,8 +14,9 @@ CYCLES = int(os.environ.get("IMAPD_TEST_KILLS", "60"))
 pytestmark = pytest.mark.timeout(600)  # half a minute, but not beside other work
 
 
-def test_whoever_is_killed_nothing_acknowledged_is_lost_and_no_uid_is_used_twice(tmp_path):
-    trial = kills.trial(tmp_path, CYCLES, seed=1)
+@pytest.mark.parametrize("format", ["maildir", "mbox"])
+def test_whoever_is_killed_nothing_acknowledged_is_lost_and_no_uid_is_used_twice(tmp_path, format):
+    trial = kills.trial(tmp_path, CYCLES // 2, seed=1, mail=f"format = {format}")
     assert trial.kills["worker"] > 0 and trial.kills["all"] > 0
     assert set(trial.done()) == {
         "APPEND",

@@ -17,8 +17,9 @@ pytestmark = [
 ]
 
 
-def test_a_power_cut_loses_nothing_that_was_acknowledged():
-    assert powercuts.trial(CYCLES, deeds=300, seed=1) == []
+@pytest.mark.parametrize(("format", "share"), [("maildir", 0.7), ("mbox", 0.3)])
+def test_a_power_cut_loses_nothing_that_was_acknowledged(format, share):
+    assert powercuts.trial(round(CYCLES * share), deeds=300, seed=1, format=format) == []
 
 
 class Careless:
