@@ -13,6 +13,7 @@ cannot lock somebody out of where he is; only very many failures from everywhere
 Where the file of failures cannot be used (a full disk), the process goes on counting by itself and says so.
 """
 
+import functools
 import hashlib
 import ipaddress
 import logging
@@ -55,6 +56,15 @@ class Try:
     fresh: bool = False
 
 
+@functools.lru_cache(maxsize=4096)  # each login asks several times, and reading an address takes longer than the rest
+def _address(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
 class Lockout:
     """Counts failures, in a file that all workers share (or, path None, for this process alone).
 
@@ -77,12 +87,9 @@ class Lockout:
 
     def network(self, peer: str) -> str | None:
         """What a client's address counts as; None where nothing is counted."""
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
+        address = _address(peer)
+        if address is None:
             return peer[:64]  # not from the Internet
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
         if any(address in network for network in self._exempt):
             return None
         # A customer has a whole /64 to call from; under IPv4 an address may be a whole company, and no more.

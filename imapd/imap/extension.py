@@ -289,6 +289,8 @@ class Offers:
         if "IMAP4REV1" in self.without:
             raise ValueError("IMAP4rev1 is the protocol itself and cannot be left out")
         self.extensions = tuple(one for one in extensions if not self._left_out(one))
+        # What is said by every session of a state is made ready: it is asked for twice in each login.
+        self._words = [(one, self._left(one.words) if one.offered is _always else None) for one in self.extensions]
         self.commands = self._table("command", lambda one: one.commands)
         self.fetch_items = self._table("FETCH item", lambda one: one.fetch_items)
         self.search_keys = self._table("SEARCH key", lambda one: one.search_keys)
@@ -308,8 +310,16 @@ class Offers:
 
     def capabilities(self, session: Session) -> list[str]:
         """The words of CAPABILITY for the session as it stands, in the order of the catalogue."""
-        said = [word for one in self.extensions for word in one.said(session) if word.upper() not in self.without]
+        said: list[str] = []
+        for one, words in self._words:
+            if words is None:
+                said += self._left(one.said(session))
+            elif session.state >= one.since:
+                said += words
         return list(dict.fromkeys(said))
+
+    def _left(self, words: Iterable[str]) -> list[str]:
+        return [word for word in words if word.upper() not in self.without]
 
     def has(self, word: str) -> bool:
         """Whether an extension of that capability word is there at all."""
