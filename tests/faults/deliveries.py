@@ -46,7 +46,7 @@ class Place:
             rules.write_text(f'to "{self.file}"\n')
             os.chmod(rules, 0o600)
             return ["maildrop", str(rules)]
-        rules.write_text(f"DEFAULT={self.file}\nLOCKFILE={self.file}.lock\nLOCKSLEEP=1\n"
+        rules.write_text(f"DEFAULT={self.file}\nLOCKSLEEP=1\n"
                          if self.is_mbox else f"DEFAULT={self.file}/\n")  # fmt: skip
         os.chmod(rules, 0o600)
         return ["procmail", "-m", str(rules)]
