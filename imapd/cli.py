@@ -11,6 +11,8 @@
     imapd auth flush [NAME] -c FILE            have the running daemon forget the logins that it remembers
     imapd deliver USER -c FILE    put a message from standard input into somebody's mailbox, for a mail transfer agent
     imapd export-uidlist NAME|--all -c FILE    write down UIDs for Dovecot, which then takes over without downloads
+    imapd verify NAME|--all [--hashes] -c FILE          say where mail files, index and the rest do not agree
+    imapd repair NAME|--all [--hashes] -c FILE          make that good, and say what was done
 
 Exit codes: 0 done; 1 something is wrong, and it was said what; 2 the command line is wrong. Those of deliver are others
 (delivery/outcome).
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _auth_verb(verbs)
     _deliver_verb(verbs)
     _export_verb(verbs)
+    _verify_verbs(verbs)
     return parser
 
 
@@ -196,11 +199,29 @@ def _export_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     export = verbs.add_parser(
         "export-uidlist", help="write down the UIDs of mail for Dovecot, to leave without downloads"
     )
-    whose = export.add_mutually_exclusive_group(required=True)
-    whose.add_argument("name", metavar="NAME", nargs="?", help="whose mail: a login name or address")
-    whose.add_argument("--all", action="store_true", help="all mail files below [mail] root that have been opened here")
+    _with_whose(export)
     _with_file(export)
     export.set_defaults(run=_export)
+
+
+def _verify_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = verbs.add_parser("verify", help="say where mail files, index and what is beside them do not agree")
+    verify.add_argument(
+        "--hashes", action="store_true", help="read every message, and compare the hashes that are kept"
+    )
+    repair = verbs.add_parser("repair", help="make good what verify finds, and say what was done; no mail is removed")
+    repair.add_argument("--hashes", action="store_true", help="read every message, and keep hashes for verify --hashes")
+    repair.add_argument("--accept", action="store_true", help="with --hashes: changed texts are right as they are")
+    for parser, run in ((verify, _verify), (repair, _repair)):
+        _with_whose(parser)
+        _with_file(parser)
+        parser.set_defaults(run=run)
+
+
+def _with_whose(parser: argparse.ArgumentParser) -> None:
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("name", metavar="NAME", nargs="?", help="whose mail: a login name or address")
+    whose.add_argument("--all", action="store_true", help="all mail files below [mail] root that have been opened here")
 
 
 def _with_file(parser: argparse.ArgumentParser) -> None:
@@ -269,6 +290,18 @@ def _export(options: argparse.Namespace) -> int:
     from imapd.verbs.export import run
 
     return run(options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from imapd.verbs.verify import run
+
+    return run(options)
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from imapd.verbs.verify import run_repair
+
+    return run_repair(options)
 
 
 def _auth(options: argparse.Namespace) -> int:

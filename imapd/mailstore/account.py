@@ -14,9 +14,11 @@ from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
 from imapd.mailstore.quota import Limits, QuotaState
+from imapd.mailstore.repair import Repaired, repair
 from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.shared import SharedMailbox, placed_in
 from imapd.mailstore.store import Incoming, MailboxEntry, MailboxStatus, Placed
+from imapd.mailstore.verify import Report
 from imapd.model import names
 
 Result = TypeVar("Result")
@@ -80,6 +82,10 @@ class LocalAccount:
         messages. True for one moment of each mailbox."""
         self._core.locked(subscriptions.hand_over)
         return [(row.name, self._core.locked(partial(_hand_over, row.name))) for row in self._rows()]
+
+    def repair(self, before: Report, hashing: bool = False, accept: bool = False) -> Repaired:
+        """Make good what is wrong; for a process that serves nobody (mailstore/repair). Raises OSError too."""
+        return repair(self._core, before, hashing, accept)
 
     # Mailboxes
 

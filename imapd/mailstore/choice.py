@@ -38,7 +38,17 @@ class Kinds:
     folders: str = FOLDERS
 
     def choose(self, home: bytes, dir_mode: int) -> tuple[bytes, MailFormat]:
-        """The account's own directory and its kind of mail files. Raises Denied, NoSuchAccount, OSError."""
+        """The account's own directory, which is made beside a mail file, and its kind of mail files.
+
+        Raises Denied, NoSuchAccount, OSError.
+        """
+        root, mail_format = self.find(home)
+        if root != home:
+            os.makedirs(root, dir_mode, exist_ok=True)
+        return root, mail_format
+
+    def find(self, home: bytes) -> tuple[bytes, MailFormat]:
+        """The same, and nothing is made."""
         found = _kind_of(home)
         if found and self.kind not in (AUTO, found):
             raise Denied(
@@ -51,7 +61,6 @@ class Kinds:
             return home, MaildirFormat()
         if found and stat.S_ISREG(os.lstat(home).st_mode):
             root = self._folders_of(home)
-            os.makedirs(root, dir_mode, exist_ok=True)
             return root, MboxFormat(root, home, self.locks)
         return home, MboxFormat(home, None, self.locks)
 

@@ -49,14 +49,18 @@ def meaning() -> Iterator[None]:
 class Database:
     """A connection to a database."""
 
-    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
+    def __init__(
+        self, path: bytes, patience: float = 0.0, unchanging: bool = False, only_looking: bool = False
+    ) -> None:
         """Open the database. patience: how long SQLite may wait, which is 0 outside the disk threads.
 
-        unchanging: nobody can write to it, and SQLite needs no lock.
+        unchanging: nobody can write to it, and SQLite needs no lock. only_looking: nothing may be written, also not to
+        the files beside it; then nothing in this process may have it open for writing.
         """
         self._path = path
+        how = "?immutable=1" if unchanging else "?mode=ro&readonly_shm=1" if only_looking else ""
         try:
-            uri = "file:" + quote(path) + ("?immutable=1" if unchanging else "")
+            uri = "file:" + quote(path) + how
             self._db = sqlite3.connect(uri, timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
         except sqlite3.Error as error:
             raise self._translated(error) from error
@@ -70,9 +74,18 @@ class Database:
     def is_sound(self) -> bool:
         """Whether SQLite finds no damage. Reads all of the database, and compares the entries of its indexes."""
         try:
-            return self._all("PRAGMA integrity_check(1)") == [("ok",)]
+            return not self.damage()
         except StoreError:
             return False
+
+    def damage(self) -> str:
+        """The first damage that SQLite finds, in its words; "" where it finds none."""
+        found = str(self._value("PRAGMA integrity_check(1)"))
+        return "" if found == "ok" else found
+
+    def version(self) -> int:
+        """The version of its tables."""
+        return int(self._value("PRAGMA user_version"))
 
     def _translated(self, error: sqlite3.Error, committing: bool = False) -> StoreError:
         """The StoreError that says what SQLite means, which has no word for a quota of the file system.

@@ -84,6 +84,15 @@ class FlagNames:
             letters += self._keyword_letters(words)
         return bytes(letters)
 
+    def say(self, letters: bytes, mask: int) -> bool:
+        """Whether the letters of a file name say what a mask says, as far as letters can. Reads only."""
+        written = {word.lower() for word in self._table().values()} if mask >> FIRST_KEYWORD else set()
+        spoken = sum(_SYSTEM_BITS.values())
+        for number, word in enumerate(self.keywords):
+            if word.lower() in written:
+                spoken |= 1 << FIRST_KEYWORD + number
+        return self.mask_of_letters(letters) == mask & spoken
+
     def _keyword_letters(self, words: list[str]) -> list[int]:
         table = self._table()
         numbers = {word.lower(): number for number, word in table.items()}

@@ -61,6 +61,11 @@ def below(path: bytes, boxes: Iterable[BoxRow]) -> list[BoxRow]:
     return [box for box in boxes if _is_below(box, floors.get(box.id, _NONE))]
 
 
+def by_id(path: bytes) -> dict[int, Floor]:
+    """How far mailboxes have got, by their ids."""
+    return _floors(_read(path))
+
+
 def known(path: bytes) -> dict[int, tuple[int, int]]:
     """How far mailboxes have got: UIDNEXT and modseq, by UIDVALIDITY; the highest, where several have the same."""
     found: dict[int, tuple[int, int]] = {}

@@ -25,6 +25,7 @@ from imapd.model.flags import Flags
 
 if TYPE_CHECKING:
     from imapd.mailstore.bench import Bench, DiskSettings
+    from imapd.mailstore.findings import Finding, Sight
     from imapd.mailstore.index import Index
     from imapd.mailstore.rows import BoxRow, Given, MessageRow
     from imapd.mailstore.store import Placed
@@ -158,6 +159,17 @@ class MailFormat(Protocol):
 
     def ring(self, folder: bytes) -> None:
         """Have every process that watches the mailbox look at it. Raises OSError."""
+
+    # Reading the truth back
+
+    def examine(self, sight: "Sight", box: "BoxRow", rows: Sequence["MessageRow"]) -> None:
+        """Say into `sight` where the files of a mailbox are not what its rows say. Writes nothing, takes no lock.
+
+        Raises OSError.
+        """
+
+    def mend(self, bench: "Bench", box: int, findings: Sequence["Finding"]) -> None:
+        """Make good what `examine` found, as far as taking in all files does not; never removes a message."""
 
     # Messages
 

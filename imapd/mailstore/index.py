@@ -67,8 +67,10 @@ class Index(MailboxTable):
     writes them down elsewhere empties it.
     """
 
-    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
-        super().__init__(path, patience, unchanging)
+    def __init__(
+        self, path: bytes, patience: float = 0.0, unchanging: bool = False, only_looking: bool = False
+    ) -> None:
+        super().__init__(path, patience, unchanging, only_looking)
         self.given: list[tuple[int, int, bytes]] = []
         self._given: list[tuple[int, int, bytes]] = []
 
@@ -89,7 +91,7 @@ class Index(MailboxTable):
         return bool(ours and self.boxes()) and self.is_settled()
 
     def _prepare(self) -> None:
-        version = self._value("PRAGMA user_version")
+        version = self.version()
         if version > VERSION:  # rule 4
             raise Denied(
                 "Your mail file is in use by a newer version of this server; please tell your administrator.",
@@ -125,8 +127,8 @@ class Index(MailboxTable):
 
     def _upgrade(self) -> None:
         """From version 1, which had no checksums and no counts."""
-        if not super().is_sound():
-            raise Corrupt(reason="quick_check failed")  # a checksum must not bless it
+        if damage := super().damage():  # its tables are others still
+            raise Corrupt(reason=f"index: {damage}")  # a checksum must not bless it
         with self.transaction():
             self._run(UPGRADE_FROM_1)
             self._seal()
@@ -140,13 +142,12 @@ class Index(MailboxTable):
     def is_sound(self) -> bool:
         """Whether nothing in it is damaged. Reads all of the database."""
         try:
-            return (
-                super().is_sound()
-                and self.shape() == _right_shape()
-                and all(self.columns(box.id) is not None for box in self.boxes())
-            )
+            return not self.damage() and all(self.columns(box.id) is not None for box in self.boxes())
         except StoreError:
             return False
+
+    def damage(self) -> str:
+        return super().damage() or ("" if self.shape() == _right_shape() else "it has other tables than it should have")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -236,6 +237,12 @@ class Index(MailboxTable):
         for low, high in runs(uids):
             rows += self._messages("WHERE id BETWEEN ? AND ? ORDER BY id", (box << 32 | low, box << 32 | high))
         return rows
+
+    def whole(self, box: int) -> tuple[BoxRow, list[MessageRow]] | None:
+        """A mailbox and all its messages at one moment; None where it is gone."""
+        with self._reading():
+            row = self.box(box)
+            return None if row is None else (row, self.rows(box))
 
     def files(self, box: int) -> dict[tuple[int, bytes], int]:
         """The key of the message of each place and file name."""

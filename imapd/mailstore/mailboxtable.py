@@ -23,8 +23,10 @@ class MailboxTable(Database):
     touched: the mailboxes whose UIDs or modseqs moved by this connection; whoever follows them empties it.
     """
 
-    def __init__(self, path: bytes, patience: float = 0.0, unchanging: bool = False) -> None:
-        super().__init__(path, patience, unchanging)
+    def __init__(
+        self, path: bytes, patience: float = 0.0, unchanging: bool = False, only_looking: bool = False
+    ) -> None:
+        super().__init__(path, patience, unchanging, only_looking)
         self.touched: set[int] = set()
 
     def boxes(self) -> list[BoxRow]:

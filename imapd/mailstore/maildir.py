@@ -142,6 +142,12 @@ def _stamps(folder: bytes) -> tuple[list[str], float]:
     return [look for look, _ in stamps], max(changed for _, changed in stamps)
 
 
+def octets_in_name(file: bytes) -> int | None:
+    """The octets on disk that the name of a file tells, if it does."""
+    fields = {field: int(number) for field, number in _FIELD.findall(base_of(file))}
+    return fields.get(b"S")
+
+
 def examine(path: bytes) -> Found | None:
     """Look at a message file for the first time; None where it is gone or is no regular file (rule 1)."""
     try:
@@ -152,7 +158,7 @@ def examine(path: bytes) -> Found | None:
         size = fields.get(b"W", 0)
         if fields.get(b"S") == seen.st_size and seen.st_size <= size <= 2 * seen.st_size:
             return Found(seen.st_size, size, int(seen.st_mtime), counted=False)
-        octets, size = _measure(path)
+        octets, size = measure(path)
     except FileNotFoundError:
         return None
     return Found(octets, size, int(seen.st_mtime), counted=True)
@@ -188,7 +194,8 @@ def bare_line_feeds(data: bytes, last: int) -> int:
     return grows - 1 if last == 0x0D and data[:1] == b"\n" else grows
 
 
-def _measure(path: bytes) -> tuple[int, int]:
+def measure(path: bytes) -> tuple[int, int]:
+    """The octets of a message on disk and on the wire, counted. Raises FileNotFoundError."""
     octets = size = 0
     last = -1
     fd = open_message(path)

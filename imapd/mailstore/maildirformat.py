@@ -3,9 +3,23 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from imapd.mailstore import changes, diskname, export, floors, foreign, maildir, maildirsize, rebuild, sync, uidrecord
+from imapd.mailstore import (
+    changes,
+    diskname,
+    export,
+    floors,
+    foreign,
+    maildir,
+    maildircheck,
+    maildirmend,
+    maildirsize,
+    rebuild,
+    sync,
+    uidrecord,
+)
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry
+from imapd.mailstore.findings import RECORD, Finding, Sight
 from imapd.mailstore.formats import Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
@@ -118,6 +132,17 @@ class MaildirFormat:
 
     def ring(self, folder: bytes) -> None:
         os.utime(folder)
+
+    # Reading the truth back
+
+    def examine(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+        maildircheck.examine(sight, box, rows)
+
+    def mend(self, bench: Bench, box: int, findings: Sequence[Finding]) -> None:
+        maildirmend.mend(bench, box, findings)
+        if any(finding.fault == RECORD for finding in findings):
+            maildir.discard(bench.folder(bench.box(box)) + b"/" + uidrecord.FILE)
+            self.note_uids(bench, bench.box(box), ())
 
     # Messages
 

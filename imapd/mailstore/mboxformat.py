@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from imapd.mailstore import floors, maildir, mboxchanges, mboxlock, mboxsync, mboxtree
+from imapd.mailstore import floors, maildir, mboxchanges, mboxcheck, mboxlock, mboxsync, mboxtree
 from imapd.mailstore.bench import Bench, DiskSettings, explained, log
 from imapd.mailstore.errors import StoreError
+from imapd.mailstore.findings import Finding, Sight
 from imapd.mailstore.formats import Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import open_message
@@ -149,6 +150,14 @@ class MboxFormat:
 
     def ring(self, folder: bytes) -> None:
         maildir.touch(self._root + b"/tmp")
+
+    # Reading the truth back
+
+    def examine(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+        mboxcheck.examine(sight, box, rows)
+
+    def mend(self, bench: Bench, box: int, findings: Sequence[Finding]) -> None:
+        """Nothing: taking in the whole file has done it."""
 
     # Messages
 

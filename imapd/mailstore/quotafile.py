@@ -37,7 +37,7 @@ def set_limits(bench: Bench, limits: Limits | None) -> None:
 
 def bring_back(bench: Bench) -> None:
     """Have a new index know what was set before it."""
-    if not bench.index.boxes() and (limits := _read(_path(bench))) is not None:
+    if not bench.index.boxes() and (limits := read(bench.root)) is not None:
         with bench.index.transaction():
             bench.index.set_limits(limits)
 
@@ -51,9 +51,10 @@ def _line(limits: Limits) -> bytes:
     return words + b" %08x\n" % crc32(words)
 
 
-def _read(path: bytes) -> Limits | None:
+def read(root: bytes) -> Limits | None:
+    """What is written down in an account's directory."""
     with contextlib.suppress(OSError):
-        fd = maildir.open_message(path)
+        fd = maildir.open_message(root + b"/" + FILE)
         try:
             match = _LINE.fullmatch(os.read(fd, _LONGEST))
         finally:

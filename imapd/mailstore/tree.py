@@ -115,7 +115,7 @@ def _ours_first(bench: Bench, directory: bytes) -> tuple[bool, bytes]:
 def reserve_uidvalidity(bench: Bench, count: int, known: int = 0) -> int:
     """The first of `count` UIDVALIDITY values that were never given in this account; `known` was given elsewhere."""
     path = bench.root + b"/" + UIDVALIDITY_FILE
-    first = max(1, int(bench.now), bench.index.last_uidvalidity() + 1, _read_number(path) + 1, known + 1)
+    first = max(1, int(bench.now), bench.index.last_uidvalidity() + 1, last_given(bench.root) + 1, known + 1)
     if first + count > _HIGHEST_UIDVALIDITY:
         raise LimitExceeded("The account has no UIDVALIDITY left.")
     if count or known:
@@ -136,9 +136,10 @@ def renumber(bench: Bench, boxes: list[BoxRow]) -> None:
         bench.changed.add(bench.folder(box))
 
 
-def _read_number(path: bytes) -> int:
+def last_given(root: bytes) -> int:
+    """The last UIDVALIDITY that was given, as it is written down beside the index; 0 where it is not."""
     try:
-        fd = maildir.open_message(path)
+        fd = maildir.open_message(root + b"/" + UIDVALIDITY_FILE)
     except FileNotFoundError:
         return 0
     try:

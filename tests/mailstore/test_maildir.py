@@ -396,7 +396,7 @@ def test_a_name_that_lies_about_the_size_is_found_out(ann, home, large):
 
 def test_true_sizes_in_the_name_are_taken_without_reading(ann, home, monkeypatch):
     deliver(home, MAIL, name=f"1600000000.M1P1.mx,S={len(MAIL)},W={len(WIRE)}")
-    monkeypatch.setattr(maildir, "_measure", None)
+    monkeypatch.setattr(maildir, "measure", None)
     assert list(ann.open().snapshot().sizes) == [len(WIRE)]
 
 

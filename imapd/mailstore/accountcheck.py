@@ -1,0 +1,108 @@
+"""Whether what stands beside the mail of an account agrees with its index: counts, UIDs that were given, limits,
+finished answers, what crashes left. Reads only.
+"""
+
+import contextlib
+import os
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from imapd.mailstore import findings, floors, maildir, quotafile, rendered, tree
+from imapd.mailstore.findings import Sight
+from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.runs import MARKS, Messages, RunFile, RunStamp
+
+_AT_ONCE: Final = 2_000
+
+
+def examine(sight: Sight, boxes: Sequence[BoxRow]) -> None:
+    """Look at what belongs to the account as a whole. Raises StoreError, OSError."""
+    _examine_tree(sight, boxes)
+    _examine_given(sight, boxes)
+    if sight.index.limits() != quotafile.read(sight.root):
+        sight.found(findings.QUOTA, sight.root + b"/" + quotafile.FILE)
+    for source, _ in sight.index.moving():
+        sight.found(findings.OWED, sight.root + b"/" + source, None, 0, "it is to be renamed")
+    _examine_remains(sight, boxes)
+
+
+def _examine_tree(sight: Sight, boxes: Sequence[BoxRow]) -> None:
+    known = {box.directory for box in boxes}
+    taken = {box.name for box in boxes}
+    for directory in sorted(sight.format.directories(sight.root) - known):
+        name = sight.format.name_of(directory)
+        if name is None or name in taken:
+            sight.found(findings.UNFIT, sight.format.folder(sight.root, directory))
+        else:
+            sight.waiting += 1
+
+
+def _examine_given(sight: Sight, boxes: Sequence[BoxRow]) -> None:
+    """What was given must be known once more beside the index."""
+    path = sight.root + b"/" + floors.FILE
+    behind = {box.id for box in floors.below(path, boxes)}
+    known = floors.by_id(path)
+    for box in boxes:
+        if box.id in behind:
+            sight.found(findings.BEHIND, path, box)
+        elif known.get(box.id) != (box.uidvalidity, box.uidnext, box.modseq):
+            sight.found(findings.FLOORS, path, box)
+    last = max([box.uidvalidity for box in boxes], default=0)
+    if tree.last_given(sight.root) < last or sight.index.last_uidvalidity() < last:
+        sight.found(findings.UIDVALIDITY, sight.root + b"/" + tree.UIDVALIDITY_FILE)
+
+
+def _examine_remains(sight: Sight, boxes: Sequence[BoxRow]) -> None:
+    promised = {source for source, _ in sight.index.moving()}
+    for directory in sight.format.leftovers(sight.root, (tree.DELETED, tree.FRESH)):
+        if directory not in promised:
+            sight.found(findings.LEFTOVER, sight.root + b"/" + directory)
+    waiting = {os.path.basename(row.file) for row in sight.index.pending() if row.file.startswith(b"tmp/")}
+    with contextlib.suppress(FileNotFoundError):
+        for path in maildir.stale_files(sight.root + b"/tmp", sight.now):
+            if os.path.basename(path) not in waiting:
+                sight.found(findings.ABANDONED, path)
+    beginnings = {b"%d-%d" % (box.id, box.uidvalidity) for box in boxes}
+    for path in sorted(rendered.files(sight.root)):
+        if b"-".join(os.path.basename(path).split(b"-")[:2]) not in beginnings:
+            sight.found(findings.CACHE, path)
+
+
+def examine_rows(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+    """What the rows of a mailbox say of themselves, and what was finished of them."""
+    path = sight.folder(box)
+    if rows and rows[-1].uid >= box.uidnext:
+        sight.found(findings.UIDS, path, box, rows[-1].uid)
+    if any(row.modseq > box.modseq for row in rows):
+        sight.found(findings.MODSEQ, path, box)
+    octets = sum(row.size for row in rows)
+    if box.octets != octets:
+        sight.found(findings.COUNT, path, box, 0, f"{octets} octets, counted are {box.octets}")
+    _examine_runs(sight, box, rows)
+
+
+def _examine_runs(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+    beginning = b"%d-%d" % (box.id, box.uidvalidity)
+    good = {
+        rendered.path_of(sight.root, box.id, box.uidvalidity, subject): subject
+        for subject in rendered.subjects(sight.root, box.id, box.uidvalidity)
+    }
+    for path in sorted(rendered.files(sight.root)):
+        if b"-".join(os.path.basename(path).split(b"-")[:2]) == beginning and (
+            path not in good or not _are_good(path, RunStamp(box.id, box.uidvalidity, good[path]), rows)
+        ):
+            sight.found(findings.CACHE, path, box)
+
+
+def _are_good(path: bytes, stamp: RunStamp, rows: Sequence[MessageRow]) -> bool:
+    file = RunFile(path, stamp)
+    file.refresh()
+    uids = array("I", [row.uid for row in rows])
+    missing = len(file.missing(uids))
+    with contextlib.suppress(OSError):
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            messages = Messages(uids[start : start + _AT_ONCE], [row.size for row in some], [row.date for row in some])
+            file.read(messages, [(0, MARKS + 1)], os.pread)
+    return not file.is_broken and len(file.missing(uids)) == missing

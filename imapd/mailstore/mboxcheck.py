@@ -1,0 +1,104 @@
+"""Whether an mbox and the rows of its mailbox say the same. Reads the file whole, takes no lock, and writes nothing.
+
+A file that changed since the rows were made to agree with it is no fault. One that changes while it is read is left to
+the next look.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from imapd.mailstore import findings
+from imapd.mailstore.findings import Sight
+from imapd.mailstore.flagnames import FlagNames
+from imapd.mailstore.maildir import open_message
+from imapd.mailstore.mboxfile import Scan
+from imapd.mailstore.mboxrows import Grave, Owed, Seen, mask_in_file, mask_of
+from imapd.mailstore.rows import BoxRow, MessageRow
+
+_TRIES = 3
+
+
+class _There(NamedTuple):
+    """A message as it lies in the file."""
+
+    octets: int
+    size: int
+    fingerprint: bytes
+    mask: int
+
+
+def examine(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+    """Compare. Raises OSError."""
+    for _ in range(_TRIES):
+        names = FlagNames(sight.folder(box), sight.index.keywords(box.id), sight.now, 0)
+        there, seen = _read(sight.folder(box), names)
+        if there is not None:
+            break
+    else:
+        sight.waiting += 1
+        return
+    if seen == Seen.read(box.new_stamp) and not Owed.read(box.cur_stamp).adding:
+        _compare(sight, box, rows, there)
+    else:
+        _compare_loosely(sight, box, rows, there)
+
+
+def _read(path: bytes, names: FlagNames) -> tuple[dict[int, _There] | None, Seen]:
+    """The messages of a file by their offsets; None where it changed meanwhile."""
+    fd = open_message(path)
+    try:
+        before = Seen.of(os.fstat(fd))
+        there = {
+            found.offset: _There(
+                found.octets,
+                found.size,
+                found.fingerprint(),
+                mask_of(found.head, names) if found.head.fields else 0,
+            )
+            for found in Scan(fd, 0, before.end)
+            if found.offset or not (found.head.fields and found.head.is_pseudo)
+        }
+        return (there if Seen.of(os.fstat(fd)) == before else None), before
+    finally:
+        os.close(fd)
+
+
+def _compare(sight: Sight, box: BoxRow, rows: Sequence[MessageRow], there: dict[int, _There]) -> None:
+    path = sight.folder(box)
+    known: set[int] = set()
+    by_fingerprint = Counter(one.fingerprint for one in there.values())
+    for row in rows:
+        one = there.get(row.place)
+        if one is None or one.fingerprint != row.base:
+            fault = findings.MOVED if by_fingerprint[row.base or b""] else findings.GONE
+            sight.found(fault, path, box, row.uid, f"at octet {row.place}")
+        elif row.place in known:
+            sight.found(findings.TWICE, path, box, row.uid, f"at octet {row.place}")
+        elif (one.octets, one.size) != (row.octets, row.size):
+            sight.found(findings.SIZE, path, box, row.uid, f"at octet {row.place}")
+        elif one.mask != mask_in_file(row):
+            sight.found(findings.FLAGS, path, box, row.uid, f"at octet {row.place}")
+        known.add(row.place)
+    graves = {grave.place for grave in graves_of(sight, box)}
+    lost = any(there.get(row.place) is None or there[row.place].fingerprint != row.base for row in rows)
+    for offset in sorted(there.keys() - known - graves):
+        if not lost:  # else it is likely to be the one that is not where it was
+            sight.found(findings.STRAY, path, box, 0, f"at octet {offset}")
+
+
+def _compare_loosely(sight: Sight, box: BoxRow, rows: Sequence[MessageRow], there: dict[int, _There]) -> None:
+    left = Counter(one.fingerprint for one in there.values())
+    for row in rows:
+        if left[row.base or b""]:
+            left[row.base or b""] -= 1
+        else:
+            sight.found(findings.GONE, sight.folder(box), box, row.uid)
+    left -= Counter(grave.fingerprint for grave in graves_of(sight, box))
+    sight.waiting += left.total()
+
+
+def graves_of(sight: Sight, box: BoxRow) -> list[Grave]:
+    """The expunged messages that are still in the file."""
+    return [Grave.unpack(key, data) for key, data in sight.index.graves() if key >> 32 == box.id]
