@@ -29,6 +29,8 @@ _AT_ONCE: Final = 8  # threads that sync the messages of one command
 class LocalAccount:
     """An account that is open. `release` is called once for each handle on it, so that the last can close it."""
 
+    __slots__ = ("_core", "_is_open", "_release")
+
     def __init__(self, core: AccountCore, release: Callable[[], None]) -> None:
         self._core = core
         self._release = release

@@ -17,6 +17,8 @@ from imapd.model.loop import Watching
 class LocalMailbox:
     """A mailbox that is open. `release` is called once, when the session closes it."""
 
+    __slots__ = ("_release", "_shared", "read_only")
+
     def __init__(self, shared: SharedMailbox, read_only: bool, release: Callable[[], None]) -> None:
         self._shared = shared
         self._release: Callable[[], None] | None = release
