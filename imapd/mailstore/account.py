@@ -31,7 +31,7 @@ class LocalAccount:
 
     __slots__ = ("_core", "_is_open", "_release")
 
-    def __init__(self, core: AccountCore, release: Callable[[], None]) -> None:
+    def __init__(self, core: AccountCore, release: Callable[[AccountCore], None]) -> None:
         self._core = core
         self._release = release
         self._is_open = True
@@ -100,7 +100,7 @@ class LocalAccount:
         shared.users += 1
         self._core.users += 1
         self._core.background.opened(shared)
-        return LocalMailbox(shared, read_only, partial(self._closed, shared))
+        return LocalMailbox(shared, read_only, self._closed)
 
     def _shared(self, name: str) -> SharedMailbox:
         """The mailbox as the process knows it, or a new one. Raises NoSuchMailbox."""
@@ -130,7 +130,7 @@ class LocalAccount:
                 self._core.put_by(shared)
                 shared.write_back()
         finally:
-            self._release()
+            self._release(self._core)
 
     # Messages on their way in
 
@@ -196,7 +196,7 @@ class LocalAccount:
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._release()
+            self._release(self._core)
 
 
 def _make_durable(mail_format: MailFormat, messages: Sequence[Spooled]) -> None:

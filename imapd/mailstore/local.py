@@ -7,7 +7,6 @@ and change it.
 
 import os
 from collections.abc import Sequence
-from functools import partial
 
 from imapd.mailstore.account import LocalAccount
 from imapd.mailstore.awake import Handles
@@ -70,7 +69,7 @@ class LocalStore:
                 del self._cores[root]
                 core.close()
             raise
-        return LocalAccount(core, partial(self._release, core))
+        return LocalAccount(core, self._release)
 
     def _release(self, core: AccountCore) -> None:
         core.users -= 1

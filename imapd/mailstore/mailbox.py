@@ -19,9 +19,9 @@ class LocalMailbox:
 
     __slots__ = ("_release", "_shared", "read_only")
 
-    def __init__(self, shared: SharedMailbox, read_only: bool, release: Callable[[], None]) -> None:
+    def __init__(self, shared: SharedMailbox, read_only: bool, release: Callable[[SharedMailbox], None]) -> None:
         self._shared = shared
-        self._release: Callable[[], None] | None = release
+        self._release: Callable[[SharedMailbox], None] | None = release
         self.read_only = read_only
 
     @property
@@ -94,4 +94,4 @@ class LocalMailbox:
     def close(self) -> None:
         if self._release is not None:
             release, self._release = self._release, None
-            release()
+            release(self._shared)

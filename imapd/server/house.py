@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import imapd
@@ -64,11 +64,14 @@ class House:
     settings: dict[str, SessionSettings]  # by listener
     post: Post
     server_name: str
+    _chains: dict[str, DirectoryChain] = field(default_factory=dict)
 
     def begin(self, listener: str, peer: str) -> Begin:
         """The maker of a conversation with a client that came in by that listener."""
 
-        chain = self.chain.at(listener)
+        chain = self._chains.get(listener)
+        if chain is None:
+            chain = self._chains[listener] = self.chain.at(listener)
 
         def start(private: bool, log: SessionLog, security: Security) -> Conversation:
             session = Session(

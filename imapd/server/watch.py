@@ -88,14 +88,18 @@ class Watch:
 
     def add(self, paths: Sequence[str], bell: Bell) -> Watched:
         """Ring the bell when one of the directories changes, until the returned watch is closed."""
-        watched = Watched(self, tuple(dict.fromkeys(paths)), bell)
-        for path in watched.paths:
-            place = self._places.get(path)
-            if place is None:
-                place = self._places[path] = Place(path)
-                self._begin(place)
+        places = [self._place(path) for path in dict.fromkeys(paths)]
+        watched = Watched(self, tuple([place.path for place in places]), bell)  # one text for all who listen there
+        for place in places:
             place.bells[watched] = bell
         return watched
+
+    def _place(self, path: str) -> Place:
+        place = self._places.get(path)
+        if place is None:
+            place = self._places[path] = Place(path)
+            self._begin(place)
+        return place
 
     def remove(self, watched: Watched) -> None:
         for path in watched.paths:

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from imapd.imap.command import LOGGED_IN, MAILBOX_OPEN, Command, Done, Response, Running
 from imapd.imap.commands.names import SentName, read_sent_name
 from imapd.imap.extension import Extension, Modifier
-from imapd.imap.session import Session
+from imapd.imap.session import NONE, Session
 from imapd.mailstore.errors import Gone
 from imapd.mailstore.store import Snapshot
 from imapd.mailstore.view import View
@@ -113,7 +113,7 @@ def _modifier(scan: Scanner, session: Session) -> Modifier:
 def _described(session: Session, view: View, name: SentName) -> Iterator[Response]:
     """The mailbox as it is now. The order is that of the RFC's examples, which clients have come to expect."""
     snapshot = view.snapshot
-    session.keywords_told = frozenset(snapshot.keywords)
+    session.keywords_told = frozenset(snapshot.keywords) or NONE
     yield FlagsResponse((*SYSTEM_FLAGS, *snapshot.keywords))
     yield Status("OK", "Flags that last.", code=b"PERMANENTFLAGS " + _permanent(view, snapshot))
     yield Exists(len(view.uids))
