@@ -38,8 +38,9 @@ def key(row: MessageRow) -> bytes:
 def of_text(text: Slice) -> tuple[bytes, int]:
     """The hash of an open message, and its octets on the wire. Raises OSError."""
     hashed = blake2b(text.head, digest_size=16)
-    size = len(text.head) + maildir.bare_line_feeds(text.head, -1)
-    last = text.head[-1] if text.head else -1
+    size, last = 0, -1
+    if text.head:
+        size, last = len(text.head) + maildir.bare_line_feeds(text.head, -1), text.head[-1]
     at, end = text.start, text.start + text.octets - len(text.head)
     while at < end and (data := os.pread(text.fd, min(_PIECE, end - at), at)):
         hashed.update(data)

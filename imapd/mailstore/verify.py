@@ -12,7 +12,9 @@ Rules:
 import contextlib
 import os
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from imapd.mailstore import accountcheck, findings, floors, hashes
@@ -28,6 +30,9 @@ _LOOKS: Final = 3
 _PAUSE: Final = 0.2
 """Seconds between two looks: a commit and the renames that follow it take milliseconds."""
 _PATIENCE: Final = 10.0
+_READERS: Final = 4
+"""Threads that read messages: most of the time each waits for the disk."""
+_AT_ONCE: Final = 64
 
 Pause = Callable[[float], None]
 """Waits so many seconds."""
@@ -167,22 +172,31 @@ class _Look:
             )
 
     def _hash(self, box: BoxRow, rows: Sequence[MessageRow]) -> None:
-        for row in rows:
-            if self._suspects is None or (box.name, row.uid) in self._suspects:
-                try:
-                    self._hash_one(box, row)
-                except FileNotFoundError:
-                    continue  # that was found already, or it went away just now
-                except OSError as error:
-                    path = error.filename or self._sight.folder(box)
-                    self._sight.found(findings.UNREADABLE, path, box, row.uid, str(error.strerror))
+        wanted = [row for row in rows if self._suspects is None or (box.name, row.uid) in self._suspects]
+        pieces = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            for piece in pool.map(partial(self._read, box), pieces):
+                for row, read in piece:
+                    if isinstance(read, OSError):
+                        path = read.filename or self._sight.folder(box)
+                        self._sight.found(findings.UNREADABLE, path, box, row.uid, str(read.strerror))
+                    else:
+                        self._compare(box, row, *read)
 
-    def _hash_one(self, box: BoxRow, row: MessageRow) -> None:
-        text = self._sight.format.open_message(self._sight.root, box, row)
-        try:
-            digest, size = hashes.of_text(text)
-        finally:
-            text.close()
+    def _read(self, box: BoxRow, rows: Sequence[MessageRow]) -> list[tuple[MessageRow, tuple[bytes, int] | OSError]]:
+        """The hashes and octets on the wire of messages, or why there are none; in a thread."""
+        found: list[tuple[MessageRow, tuple[bytes, int] | OSError]] = []
+        for row in rows:
+            try:
+                with contextlib.closing(self._sight.format.open_message(self._sight.root, box, row)) as text:
+                    found.append((row, hashes.of_text(text)))
+            except FileNotFoundError:
+                continue  # that was found already, or it went away just now
+            except OSError as error:
+                found.append((row, error))
+        return found
+
+    def _compare(self, box: BoxRow, row: MessageRow, digest: bytes, size: int) -> None:
         path = self._sight.folder(box)
         key = hashes.key(row)
         known = self._known.get(key)
