@@ -27,17 +27,17 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import gevent
 
 from imapd.imap.command import Await, Continue, Response, State, Upgrade, Yielded
-from imapd.imap.dispatch import Admitted, Turned
+from imapd.imap.dispatch import Admitted
 from imapd.log import event as write_event
 from imapd.mailstore.errors import StoreError
 from imapd.model.loop import Loop, Watching
+from imapd.server.partners import Begin, Conversation, Patience
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, Heard, TimedOut, Transport
 from imapd.wire.framer import Framer, Line, LiteralOffered, TooLong
@@ -45,51 +45,10 @@ from imapd.wire.responses import BrokenStream, ContinueResponse, Status
 
 if TYPE_CHECKING:
     from imapd.directory.person import Person
-    from imapd.imap.session import Session
 
 logger = logging.getLogger("imapd.server.connection")
 
 FLUSH_SIZE = 256 * 1024
-# An honest handshake takes a second over a satellite; stalled ones are held against us.
-HANDSHAKE = 15.0
-# In IDLE the command is woken now and then, so that it can show that the connection lives. Spread, or ten thousand
-# clients that came after a restart would be told at the same moment.
-WAKE = (120.0, 240.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a connection waits for its client, in seconds."""
-
-    login: float = 60.0
-    session: float = 1800.0
-    handshake: float = HANDSHAKE
-    wake: tuple[float, float] = WAKE
-
-
-class Conversation(Protocol):
-    """What answers the lines: imap/dispatch.Conversation."""
-
-    session: Session
-
-    @property
-    def max_line(self) -> int: ...
-    def greeting(self) -> Iterable[Response]: ...
-    def admit(self, offer: LiteralOffered) -> Admitted | Turned: ...
-    def literal_failed(self, error: StoreError) -> Iterable[Response]: ...
-    def answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]: ...
-    def too_long(self, what: TooLong) -> Iterable[Response]: ...
-    def goodbye(self, reason: str) -> Iterable[Response]: ...
-    def close(self) -> None: ...
-
-
-class SessionLog(Protocol):
-    """Writes an event with the connection's fields."""
-
-    def __call__(self, event: str, *, level: int = logging.INFO, **fields: object) -> None: ...
-
-
-Begin = Callable[[bool, SessionLog, Transport], Conversation]
 Result = TypeVar("Result")
 Waiting = Generator[float, Heard, Result]
 """Work that yields times (time.monotonic()) up to which it waits for the client, and is sent what was heard then."""

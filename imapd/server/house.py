@@ -32,8 +32,8 @@ from imapd.mailstore.store import Account, Owner, Store
 from imapd.model.errors import Refused
 from imapd.model.loop import Loop
 from imapd.server import directories, entrance, lmtp, owners
-from imapd.server.connection import Begin, SessionLog
 from imapd.server.loop import GeventLoop
+from imapd.server.partners import Begin, SessionLog
 
 if TYPE_CHECKING:
     from imapd.directory.person import Person

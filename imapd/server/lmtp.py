@@ -22,7 +22,7 @@ from imapd.delivery.replies import Log, Reply, Upgrade
 from imapd.log import event as write_event
 from imapd.model.loop import Loop
 from imapd.server import privileges
-from imapd.server.connection import HANDSHAKE
+from imapd.server.partners import HANDSHAKE
 from imapd.server.privileges import Become, PrivilegeError
 from imapd.server.sockets import Access, ListenError, Place, open_unix, release
 from imapd.server.tls import Context, TlsFailure

@@ -28,9 +28,9 @@ from imapd import log
 from imapd.log import event
 from imapd.server import entrance, house, lmtp, privileges
 from imapd.server.children import Generation, wait_readable
-from imapd.server.connection import Patience
 from imapd.server.control import Control, ControlError
 from imapd.server.notify import notify, reloading
+from imapd.server.partners import Patience
 from imapd.server.privileges import PrivilegeError
 from imapd.server.sockets import UNIX, ListenError, handed_over, open_places, release, remove_unix
 from imapd.server.tls import TlsError, make_contexts

@@ -30,10 +30,11 @@ from gevent.server import StreamServer
 
 from imapd.log import event
 from imapd.server import control, memory, patched
-from imapd.server.connection import HANDSHAKE, Begin, Connection, Patience
+from imapd.server.connection import Connection
 from imapd.server.lmtp import Begin as BeginLmtp
 from imapd.server.lmtp import LmtpConnection
 from imapd.server.loop import GeventLoop
+from imapd.server.partners import HANDSHAKE, Begin, Patience
 from imapd.server.recheck import Recheck
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, TimedOut, Transport, tune

@@ -17,7 +17,7 @@ from imapd.imap.command import Await, Continue, State, Upgrade
 from imapd.imap.dispatch import Admitted, Turned
 from imapd.mailstore.errors import NoSpace
 from imapd.server.children import fork
-from imapd.server.connection import Patience
+from imapd.server.partners import Patience
 from imapd.server.sockets import open_places
 from imapd.server.tls import Context, Identity
 from imapd.server.worker import READY, Door, Plan
