@@ -273,7 +273,8 @@ class Index(MailboxTable):
     def insert(self, rows: Sequence[MessageRow]) -> None:
         """New messages."""
         self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   [(*row._replace(mask=signed(row.mask)), message_sum(row)) for row in rows])  # fmt: skip
+                   [(*(row._replace(mask=signed(row.mask)) if row.mask >> 63 else row), message_sum(row))
+                    for row in rows])  # fmt: skip
         self._count([(row.id >> 32, 1, row.size) for row in rows])
         self._given += [(row.id >> 32, row.uid, identity(row)) for row in rows]
 

@@ -16,7 +16,7 @@ Rules:
    nobody quoted it.
 3. Content-Length is believed where a From_ line or the end of the file stands where it points to.
 4. `>From ` is text: nobody can tell who put the `>` there.
-5. Time is linear in the octets of the file, and memory is bounded: the file is read in pieces of 4 MB, never mapped,
+5. Time is linear in the octets of the file, and memory is bounded: the file is read in pieces of 1 MB, never mapped,
    since another program may cut it short at any moment. A header longer than 1 MB goes on as body.
 """
 
@@ -25,13 +25,14 @@ import re
 import time
 from calendar import timegm
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
 
 from imapd.mailstore import maildir
 from imapd.mailstore.mboxheader import Head, parse
+from imapd.mailstore.mboxusual import HEADER_LIMIT, Found, usual
 
-PIECE: Final = 4 << 20
-HEADER_LIMIT: Final = 1 << 20
+PIECE: Final = 1 << 20
 _LINE: Final = 1_000
 """No From_ line is longer: the longest address has 320 octets."""
 _LOOK: Final = _LINE + 100  # a From_ line and the beginning of the line behind it
@@ -49,32 +50,6 @@ _RFC822: Final = re.compile(rb" (\d{1,2})[ -](%s)[ -](\d{4}) +%s(?: +(%s))?(?![^
 _MOZILLA: Final = re.compile(rb"From -\s*")
 _DATELESS: Final = re.compile(rb"From [^\s@]+@[^\s@]+\s*")
 _HEADER_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:|>From ")
-
-
-class Found(NamedTuple):
-    """A message: the offsets of its From_ line, its text, the end of the text, and the next message.
-
-    The text is the header with hidden fields, `header` octets long, and the body. size: on the wire, without those.
-    """
-
-    offset: int
-    text: int
-    end: int
-    after: int
-    size: int
-    from_line: bytes
-    head: Head
-
-    @property
-    def octets(self) -> int:
-        return self.end - self.text
-
-    @property
-    def body_octets(self) -> int:
-        return self.end - self.text - len(self.head.octets)
-
-    def fingerprint(self) -> bytes:
-        return self.head.fingerprint(self.from_line, self.body_octets)
 
 
 def is_from_line(line: bytes) -> bool:
@@ -99,13 +74,26 @@ def date_of(line: bytes) -> int | None:
         if zone and zone[:1] in b"+-":
             offset = int(zone[1:3]) * 3600 + int(zone[3:5]) * 60
             return _utc(moment) - (offset if zone[:1] == b"+" else -offset)
-        return _utc(moment) if zone in (b"UTC", b"GMT", b"Z") else int(time.mktime(moment))
+        return _utc(moment) if zone in (b"UTC", b"GMT", b"Z") else _local(moment)
     except (ValueError, OverflowError):
         return None
 
 
 def _utc(moment: tuple[int, ...]) -> int:
     return timegm(moment)
+
+
+def _local(moment: tuple[int, int, int, int, int, int, int, int, int]) -> int:
+    year, month, day, hour, minute, second, *_ = moment
+    midnight = _midnight(year, month, day) if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60 else None
+    return int(time.mktime(moment)) if midnight is None else midnight + hour * 3600 + minute * 60 + second
+
+
+@lru_cache(4096)
+def _midnight(year: int, month: int, day: int) -> int | None:
+    """When a day of this machine's time began; None where its clocks are put forward or back. mktime is slow."""
+    begin, end = [int(time.mktime((year, month, day + later, 0, 0, 0, 0, 0, -1))) for later in (0, 1)]
+    return begin if end - begin == 86400 else None
 
 
 def begins_like_mbox(start: bytes) -> bool:
@@ -133,7 +121,13 @@ class Scan:
 
     def __iter__(self) -> Iterator[Found]:
         while self._at < self._end:
-            yield self._message()
+            if self._at >= self._base:
+                for found in usual(self._data, self._at - self._base, self._base, self._has_cr):
+                    self.steps += found.after - found.offset
+                    self._at = found.after
+                    yield found
+            if self._at < self._end:
+                yield self._message()
 
     # The window: self._data is the file from self._base on
 

@@ -73,12 +73,15 @@ class Field(NamedTuple):
     value_end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The header of a message in an mbox: the octets between the From_ line and the body, and what they say."""
+class Head(NamedTuple):
+    """The header of a message in an mbox: the octets between the From_ line and the body, and what they say.
+
+    has_lines: there is a field Lines, whatever it says.
+    """
 
     octets: bytes
     fields: tuple[Field, ...] = ()
+    has_lines: bool = False
 
     def value(self, name: bytes) -> bytes | None:
         """The value of the first field of that name (in small letters)."""
@@ -155,7 +158,7 @@ class Head:
     def fingerprint(self, from_line: bytes, body_octets: int) -> bytes:
         """16 octets of what no program changes in a message that it keeps. mutt throws `Lines` away."""
         text = self.stripped() if self.fields else self.octets
-        if b"ines:" in text:
+        if self.has_lines:
             text = _LINES.sub(b"", b"\n" + text)[1:]
         return blake2b(b"%s%d\n%s" % (from_line, body_octets, text), digest_size=FINGERPRINT).digest()
 
@@ -163,18 +166,20 @@ class Head:
 def parse(octets: bytes) -> Head:
     """Read a header: what follows the From_ line, up to and with the blank line (or without one at the end)."""
     fields: list[Field] = []
+    has_lines = False
     for match in _FIELD.finditer(b"\n" + octets):
         name = match[1].lower()
-        start, end = match.start(), min(match.end(), len(octets))  # the added line end makes up for the one before
-        value_start, value_end = match.start(2) - 1, match.end(2) - 1
+        start, end = match.span()  # the added line end makes up for the one before
+        value_start, value_end = start + len(name) + 1, end - 1
         if octets[value_end - 1 : value_end] == b"\r":
             value_end -= 1
-        if not _SHAPES[name].fullmatch(octets, value_start, value_end):
-            continue
-        if name == b"lines" and not (fields and fields[-1].name == b"content-length" and fields[-1].end == start):
-            continue
-        fields.append(Field(name, start, end, value_start, value_end))
-    return Head(octets, tuple(fields))
+        if name == b"lines":
+            has_lines = True
+            if not (fields and fields[-1].name == b"content-length" and fields[-1].end == start):
+                continue
+        if _SHAPES[name].fullmatch(octets, value_start, value_end):
+            fields.append(Field(name, start, min(end, len(octets)), value_start, value_end))
+    return Head(octets, tuple(fields), has_lines)
 
 
 def kept(text: bytes) -> bytes:

@@ -10,6 +10,7 @@ A mailbox: `new_stamp` is the Seen that its rows agree with, `cur_stamp` the Owe
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -106,15 +107,15 @@ class Grave:
         return cls(int(_PLACE.unpack(data[FINGERPRINT:])[0]), key, data[:FINGERPRINT])
 
 
+@lru_cache(1024)
+def _mask_of_letters(letters: bytes) -> int:
+    return sum([bit for letter, bit in _LETTERS.items() if letter in letters])
+
+
 def mask_of(head: Head, names: FlagNames) -> int:
     """The flags that the fields of a message say. Keywords beyond what a mailbox can have are left out."""
-    mask = 0
-    letters = head.letters
-    if letters:
-        for letter, bit in _LETTERS.items():
-            if letter in letters:
-                mask |= bit
-    for word in head.keywords if head.fields else ():
+    mask = _mask_of_letters(head.letters)
+    for word in head.keywords:
         known = word.lower() in {known.lower() for known in names.keywords}
         mask |= names.mask([word], create=known or len(names.keywords) < KEYWORDS)
     return mask

@@ -25,11 +25,12 @@ from typing import Final, NamedTuple
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import FileLocked, Gone
 from imapd.mailstore.maildir import open_message
-from imapd.mailstore.mboxfile import HEADER_LIMIT, Found, Scan, date_of, read_head
+from imapd.mailstore.mboxfile import Scan, date_of, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, locked
 from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
 from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
+from imapd.mailstore.mboxusual import HEADER_LIMIT, Found
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 
 AT_ONCE: Final = 10_000
@@ -255,17 +256,15 @@ class _Look:
         return end
 
     def _stranger(self, found: Found) -> Stranger:
-        date = date_of(found.from_line)
-        return Stranger(
-            found.offset,
-            found.octets,
-            found.size,
-            found.fingerprint(),
-            mask_of(found.head, self._names) if found.head.fields else 0,
-            int(self._bench.now) if date is None else date,
-            found.head.uid if found.head.fields else None,
-            b"O" in found.head.letters if found.head.fields else False,
-        )
+        offset, text, end, _, size, line, head = found
+        date = date_of(line)
+        if date is None:
+            date = int(self._bench.now)
+        fingerprint = head.fingerprint(line, end - text - len(head.octets))
+        if not head.fields:
+            return Stranger(offset, end - text, size, fingerprint, 0, date, None, False)
+        mask, is_old = mask_of(head, self._names), b"O" in head.letters
+        return Stranger(offset, end - text, size, fingerprint, mask, date, head.uid, is_old)
 
     # Matching rows and messages
 
@@ -337,18 +336,18 @@ class _Look:
 
     def _meet(self, strangers: Iterable[Stranger]) -> None:
         """Give rows to messages that have none."""
-        taken = set() if not self._seen.last_uid else self._index.uids(self._box.id)
+        box, modseq = self._box.id, self._box.modseq + 1
+        taken = set() if not self._seen.last_uid else self._index.uids(box)
         for stranger in strangers:
             uid = stranger.uid
             if uid is None or not 0 < uid <= self._seen.last_uid or uid in taken:
                 uid = self._uidnext
                 self._uidnext += 1
             taken.add(uid)
-            self._arrived.append(MessageRow(
-                id=message_id(self._box.id, uid), place=stranger.place, file=pack_mask(stranger.mask),
-                base=stranger.fingerprint, mask=stranger.mask, modseq=self._box.modseq + 1, size=stranger.size,
-                octets=stranger.octets, date=stranger.date, pending=0))  # fmt: skip
-            self._old = max(self._old, uid if stranger.is_old else 0)
+            place, octets, size, fingerprint, mask, date, _, is_old = stranger
+            key, file = message_id(box, uid), pack_mask(mask)
+            self._arrived.append(MessageRow(key, place, file, fingerprint, mask, modseq, size, octets, date, 0))
+            self._old = max(self._old, uid if is_old else 0)
 
     # Writing down
 

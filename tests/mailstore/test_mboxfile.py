@@ -1,6 +1,7 @@
 """Splitting an mbox into messages, and the fields in it that are no part of them."""
 
 import os
+import random
 import re
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from imapd.mailstore import mboxfile
 from imapd.mailstore.mboxfile import Scan, date_of, is_from_line, read_head
 from imapd.mailstore.mboxheader import Base, Wanted, fields, kept, parse, patches
+from imapd.mailstore.mboxusual import HEADER_LIMIT
 from tests.fuzz.fuzz_mbox import check, mutate, seeds
 
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
@@ -254,7 +256,7 @@ def test_a_head_is_read_as_the_scan_read_it(tmp_path):
     with open(path, "rb") as file:
         found = list(Scan(file.fileno(), 0, path.stat().st_size))
         assert len(found) == 3
-        assert len(found[2].head.octets) == mboxfile.HEADER_LIMIT
+        assert len(found[2].head.octets) == HEADER_LIMIT
         for message in found:
             assert read_head(file.fileno(), message.offset, message.octets) == (message.from_line, message.head)
 
@@ -265,6 +267,26 @@ def test_a_head_is_read_as_the_scan_read_it(tmp_path):
 @pytest.mark.parametrize("seed", range(300))
 def test_any_octets_are_covered_in_linear_time(seed):
     check(mutate(seed, seeds()))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_usual_messages_are_what_the_rules_make_of_them(seed, tmp_path, monkeypatch):
+    usual = FROM + HEAD + b"Text.\n\n"
+    odd = (
+        b"From here on\n", FROM, b"Text.\r\n", FROM + b"Content-Length: 3\n\nFrom\n\n", FROM + b"\n\n",
+        FROM + b"Content-Length: 6\nLines: 1\n\nText.\n\n", FROM + b"X-Imapd-Kept: Status: R\nLines: 2\n\n\n",
+        FROM + b"X-Imapd-Cut: 1\nContent-Length: 0\n\n\n", b"From a Mon Nov 23 10:00:00 2026 +0100\n", b"\nFrom x\n",
+        FROM + b"Status: RO\n X\nA: b\n" + FROM + b"\n", FROM + b"Content-Length: 80\n\n\n" + usual,
+    )  # fmt: skip
+    chance = random.Random(seed)
+    data = b"".join([chance.choice((usual, chance.choice(odd), mutate(seed, seeds())[:200])) for _ in range(200)])
+    path = tmp_path / "mbox"
+    path.write_bytes(data)
+    monkeypatch.setattr(mboxfile, "PIECE", 500)
+    with open(path, "rb") as file:
+        found = list(Scan(file.fileno(), 0, len(data)))
+        monkeypatch.setattr(mboxfile, "usual", lambda *window: ())
+        assert list(Scan(file.fileno(), 0, len(data))) == found
 
 
 def test_hostile_files_take_linear_time():
