@@ -1,7 +1,7 @@
 """What a write has before it: the files and the index of one account, under the account's lock.
 
 A Bench is made anew for each write and used in a disk thread. `changed` collects the folders whose bells have to ring
-when the write is over.
+when the write is over; `later` says that work on files was left, which is then done in the background.
 """
 
 import errno
@@ -46,6 +46,7 @@ class Bench:
     format: "MailFormat"
     limits: Limits = NO_LIMITS
     changed: set[bytes] = field(default_factory=set)
+    later: bool = False
 
     def box(self, box: int) -> BoxRow:
         """The mailbox, as it is now. Raises Gone."""

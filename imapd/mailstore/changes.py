@@ -12,6 +12,9 @@ Why that is safe when the power is cut, at each step: before the commit there ar
 several, the names in tmp/ are too, or one of them could be lost and the others not. A single file may lose its name
 then, and its row goes at the next look: nobody was told of it. The client is told when the names in cur/ are synced.
 
+The files of many messages follow after the answer, in the background (mailstore/settle rule 4): by then the commit and
+the names in tmp/ are durable.
+
 An append or copy whose renames the disk refuses is taken back and reported. The others stay done: the index has them.
 """
 
@@ -27,7 +30,7 @@ from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import ELSEWHERE
 from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import TAKING, BoxRow, MessageRow
-from imapd.mailstore.settle import path_of, settle, target_name
+from imapd.mailstore.settle import path_of, settle, settle_but_flags, settle_or_later, target_name
 from imapd.mailstore.store import Placed
 from imapd.mailstore.sync import take_in
 from imapd.mailstore.tree import find
@@ -44,7 +47,7 @@ def make_durable(message: Spooled) -> None:
 
 def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
     """Take spooled messages, which are durable, into a mailbox, all or none. Raises NoSuchMailbox."""
-    settle(bench)
+    settle_but_flags(bench)
     box = _goal(bench, name)
     names = bench.names(box)
     masks = [names.mask(message.flags) for message in messages]
@@ -85,7 +88,9 @@ def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], 
     with bench.index.transaction():
         insert(bench, box, names, rows)
     bench.changed.add(bench.folder(box))
-    refused = settle(bench).among([row.id for row in rows])
+    # The name of a single message in tmp/ is not durable: it is brought to cur/ now.
+    done = settle_or_later(bench) if len(rows) > 1 else settle(bench)
+    refused = done.among([row.id for row in rows])
     if refused is not None:
         _take_back(bench, box, names, rows)
         raise refused
@@ -111,18 +116,19 @@ def _take_back(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[Messa
 
 def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Copy messages by hard links, all that are there. Raises NoSuchMailbox."""
-    settle(bench)
+    settle_but_flags(bench)
     goal = _goal(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
-    source_names, names = bench.names(bench.box(box_id)), bench.names(goal)
+    box = bench.box(box_id)
+    source_names, names = bench.names(box), bench.names(goal)
     masks = [translated(row.mask, source_names, names) for row in rows]
     made: list[MessageRow] = []
     try:
         for row, mask in zip(rows, masks, strict=True):
             link = bench.scratch()
             made.append(_newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
-            maildir.link_or_copy(path_of(bench, bench.box(box_id), row), link, bench.settings.file_mode)
+            maildir.link_or_copy(path_of(bench, box, row), link, bench.settings.file_mode)
         _make_names_durable(bench, len(rows))
         return _place(bench, goal, names, made, [row.uid for row in rows])
     except UnknownOutcome:
@@ -136,14 +142,14 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
 
 def move(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Move messages, all that are there. Raises NoSuchMailbox."""
-    settle(bench)
+    settle_but_flags(bench)
     goal = _goal(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     if rows:
         with bench.index.transaction():
             _move_rows(bench, bench.box(box_id), rows, goal)
-        settle(bench)
+        settle_or_later(bench)
         maildirsize.note(bench.root, bench.box(box_id).directory, rows, -1)
         maildirsize.note(bench.root, goal.directory, rows, 1)
     uids = tuple(range(goal.uidnext, goal.uidnext + len(rows)))
@@ -200,7 +206,7 @@ def _present(bench: Bench, box_id: int, uids: Sequence[int] | None) -> list[Mess
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
     """Remove messages with \\Deleted; the UIDs of those that were removed."""
-    settle(bench)
+    settle_but_flags(bench)
     box = bench.box(box_id)
     rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
     if not rows:
@@ -210,6 +216,6 @@ def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int,
         bench.index.bury(graves)
         bench.index.update_box(box_id, modseq=box.modseq + 1)
     bench.changed.add(bench.folder(box))
-    settle(bench)
+    settle_or_later(bench)
     maildirsize.note(bench.root, box.directory, rows, -1)
     return tuple([row.uid for row in rows])

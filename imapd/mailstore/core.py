@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
+from imapd.mailstore.afterwork import Afterwork
 from imapd.mailstore.awake import Handles
 from imapd.mailstore.background import Background
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors
@@ -86,6 +87,8 @@ class AccountCore:
         self._is_doubtful = False
         self._unchanging = False
         self.background = Background(loop)
+        self._afterwork = Afterwork(loop, self._settle_some)
+        self._is_work_left = False
         self._handles = handles
         self._is_open = False
         self._begun: tuple[int, int] | None = None
@@ -262,6 +265,12 @@ class AccountCore:
             return self._until_free(work, vital)
         finally:
             self._working -= 1
+            if self._is_work_left:
+                self._is_work_left = False
+                self._afterwork.due()
+
+    def _settle_some(self) -> bool:
+        return self._is_open and self.locked(lambda bench: bench.format.settle_some(bench))
 
     def _until_free(self, work: Callable[[Bench], Result], vital: bool) -> Result:
         deadline = self.loop.monotonic() + PATIENCE
@@ -318,6 +327,7 @@ class AccountCore:
         try:
             return work(bench)
         finally:
+            self._is_work_left |= bench.later
             rebuild.note(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):

@@ -173,8 +173,14 @@ class MailFormat(Protocol):
 
     # Messages
 
-    def settle(self, bench: "Bench") -> Failures:
-        """Do the work on files that commits have promised; every step may be done twice."""
+    def settle(self, bench: "Bench", at_once: bool = True) -> Failures:
+        """Do the work on files that commits have promised; every step may be done twice.
+
+        at_once: also where it is much, which otherwise may be left for `settle_some` (Bench.later).
+        """
+
+    def settle_some(self, bench: "Bench") -> bool:
+        """Do some of what `settle` has left; whether there is more, and sense in going on."""
 
     def take_in(self, bench: "Bench", box: int, read_write: bool, force: bool = False) -> bool:
         """Bring index and files together; False where there is more to take in. Raises Gone.

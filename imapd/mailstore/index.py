@@ -297,13 +297,18 @@ class Index(MailboxTable):
 
     def relocate(self, places: Iterable[tuple[MessageRow, int, bytes]]) -> list[MessageRow]:
         """Say in which place and file messages lie now, and that they need nothing more; their rows as they are now."""
-        places = list(places)
-        rows = [row._replace(place=place, file=file, base=None, pending=0) for row, place, file in places]
-        self._each("UPDATE message SET place = ?, file = ?, base = NULL, pending = 0, sum = ? WHERE id = ?",
-                   [(row.place, row.file, message_sum(row), row.id) for row in rows])  # fmt: skip
-        self._given += [(row.id >> 32, row.uid, identity(row))
-                        for row, (before, _, _) in zip(rows, places, strict=True)
-                        if identity(row) != identity(before)]  # fmt: skip
+        rows: list[MessageRow] = []
+        renamed: list[MessageRow] = []
+        for before, place, file in places:
+            row = before._replace(place=place, file=file, base=None, pending=0)
+            rows.append(row)
+            if identity(row) != identity(before):
+                renamed.append(row)
+        self._each("UPDATE message SET place = ?, file = ?, base = NULL, pending = 0 WHERE id = ?",
+                   [(row.place, row.file, row.id) for row in rows])  # fmt: skip
+        # The others are known by what they were known by, and their checksums hold.
+        self._each("UPDATE message SET sum = ? WHERE id = ?", [(message_sum(row), row.id) for row in renamed])
+        self._given += [(row.id >> 32, row.uid, identity(row)) for row in renamed]
         return rows
 
     def give_up(self, keys: Iterable[int]) -> None:
@@ -340,8 +345,23 @@ class Index(MailboxTable):
         return not self._value("SELECT EXISTS (SELECT 1 FROM message WHERE pending) OR EXISTS (SELECT 1 FROM tombstone "
                                "WHERE file IS NOT NULL) OR EXISTS (SELECT 1 FROM moving)")  # fmt: skip
 
-    def pending(self) -> list[MessageRow]:
-        return self._messages("WHERE pending ORDER BY id")
+    def marks(self, most: int) -> int:
+        """How many files have to be renamed or removed, counted up to `most` of each."""
+        renames, removals = self._all(
+            "SELECT count(*) FROM (SELECT 1 FROM message WHERE pending LIMIT ?) UNION ALL "
+            "SELECT count(*) FROM (SELECT 1 FROM tombstone WHERE file IS NOT NULL LIMIT ?)", (most, most))  # fmt: skip
+        return int(renames[0] + removals[0])
+
+    def waits_for_flags_alone(self) -> bool:
+        """Whether the work on files is to rename them, where they are, for the flags of their messages."""
+        return not self._value(
+            f"SELECT EXISTS (SELECT 1 FROM message {_NOT_IN_CUR} AND place = 2) OR EXISTS "
+            "(SELECT 1 FROM tombstone WHERE file IS NOT NULL) OR EXISTS (SELECT 1 FROM moving)"
+        )
+
+    def pending(self, most: int = -1) -> list[MessageRow]:
+        """The messages whose files have to be renamed: so many, or all."""
+        return self._messages("WHERE pending ORDER BY id LIMIT ?", (most,))
 
     def pending_in(self, box: int) -> list[MessageRow]:
         """The messages of a mailbox whose flags the files do not have yet."""
@@ -353,9 +373,9 @@ class Index(MailboxTable):
             "SELECT EXISTS (SELECT 1 FROM message WHERE pending AND id BETWEEN ? AND ?) OR EXISTS "
             "(SELECT 1 FROM tombstone WHERE file IS NOT NULL AND id BETWEEN ? AND ?)", span(box) * 2)  # fmt: skip
 
-    def graves(self) -> list[tuple[int, bytes]]:
-        """The key and the path of files of expunged messages."""
-        return self._all("SELECT id, file FROM tombstone WHERE file IS NOT NULL")
+    def graves(self, most: int = -1) -> list[tuple[int, bytes]]:
+        """The key and the path of files of expunged messages: so many, or all."""
+        return self._all("SELECT id, file FROM tombstone WHERE file IS NOT NULL LIMIT ?", (most,))
 
     def forget(self, box: int, keep: int) -> None:
         """Drop tombstones but for about the newest ones, and say up to which modseq."""

@@ -24,7 +24,7 @@ from imapd.mailstore.formats import Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
 from imapd.mailstore.rows import BoxRow, Given, MessageRow, identity
-from imapd.mailstore.settle import settle
+from imapd.mailstore.settle import settle, settle_or_later, settle_some
 from imapd.mailstore.store import Placed
 
 
@@ -146,8 +146,11 @@ class MaildirFormat:
 
     # Messages
 
-    def settle(self, bench: Bench) -> Failures:
-        return settle(bench)
+    def settle(self, bench: Bench, at_once: bool = True) -> Failures:
+        return settle(bench) if at_once else settle_or_later(bench)
+
+    def settle_some(self, bench: Bench) -> bool:
+        return settle_some(bench)
 
     def take_in(self, bench: Bench, box: int, read_write: bool, force: bool = False) -> bool:
         return sync.take_in(bench, box, read_write, force)
@@ -171,7 +174,7 @@ class MaildirFormat:
         return changes.expunge(bench, box, uids)
 
     def after_flags(self, bench: Bench, box: int) -> None:
-        settle(bench)
+        settle_or_later(bench)
 
     def closed(self, bench: Bench, box: int) -> None:
-        """Nothing: the files have had it all since `after_flags`."""
+        """Nothing: the files have had it all since `after_flags`, or soon."""

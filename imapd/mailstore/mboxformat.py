@@ -161,7 +161,10 @@ class MboxFormat:
 
     # Messages
 
-    def settle(self, bench: Bench) -> Failures:
+    def settle_some(self, bench: Bench) -> bool:
+        return False
+
+    def settle(self, bench: Bench, at_once: bool = True) -> Failures:
         try:
             if pairs := bench.index.moving():
                 self._tree.move(pairs, bench.settings.dir_mode)

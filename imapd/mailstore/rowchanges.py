@@ -33,7 +33,7 @@ def translated(mask: int, source: FlagNames, target: FlagNames) -> int:
 
 def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
     """Change flags; the UIDs of the messages that there are."""
-    bench.format.settle(bench)
+    bench.format.settle(bench, at_once=False)
     box = bench.box(box_id)
     rows = bench.index.rows(box_id, uids)
     names = bench.names(box)

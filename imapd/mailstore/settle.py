@@ -10,11 +10,16 @@ Rules:
 2. A file that is not where the row says was renamed by another program: the mark goes, the row stays as it was, and
    the next listing finds the file by its base name.
 3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
+4. Who only needs the promise leaves much work for later: changed flags, and what was moved, copied or expunged, once
+   the commit is durable and every name that it gives a file is too. Who lists files or counts on their places does all
+   the work first, or files that were expunged or moved would look like new ones. Files that have to be renamed for
+   their flags alone are where the index says, and known by their base names: those need not be waited for.
 """
 
 import contextlib
 import os
 from collections import defaultdict
+from typing import Final
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import Bench, explained, log
@@ -24,15 +29,39 @@ from imapd.mailstore.formats import Failures
 from imapd.mailstore.maildir import CUR, ELSEWHERE
 from imapd.mailstore.rows import BoxRow, MessageRow
 
+MANY: Final = 200
+"""So many files are not waited for by a client who only needs to know that it will be done."""
+_PART: Final = 500
+"""Files whose turn takes about 25 ms."""
 
-def settle(bench: Bench) -> Failures:
-    """Do all the work that is marked."""
+
+def settle_or_later(bench: Bench) -> Failures:
+    """As settle; but much work is left for the background (rule 4)."""
+    if bench.index.marks(MANY) >= MANY and not bench.index.moving():
+        bench.later = True
+        return Failures()
+    return settle(bench)
+
+
+def settle_but_flags(bench: Bench) -> Failures:
+    """As settle; much work is left for the background where it is for flags alone (rule 4)."""
+    return settle_or_later(bench) if bench.index.waits_for_flags_alone() else settle(bench)
+
+
+def settle_some(bench: Bench) -> bool:
+    """Do a part of the work that is marked; whether there is more, and it goes forward."""
+    failures = settle(bench, _PART)
+    return not (failures.of_all or failures.of_message or bench.index.is_settled())
+
+
+def settle(bench: Bench, most: int = -1) -> Failures:
+    """Do all the work that is marked, or so many renames and removals."""
     try:
         if bench.index.is_settled():
             return Failures()
         _move_directories(bench)
         settling = _Settling(bench)
-        settling.run()
+        settling.run(most)
     except Corrupt:
         raise  # no work on files, but on the index (mailstore/core)
     except (OSError, StoreError) as error:
@@ -68,10 +97,10 @@ class _Settling:
         self.failed: dict[int, StoreError] = {}
         self._touched: dict[bytes, set[int]] = defaultdict(set)  # directory: keys of what was done there
 
-    def run(self) -> None:
-        for row in self._bench.index.pending():
+    def run(self, most: int) -> None:
+        for row in self._bench.index.pending(most):
             self._rename(row)
-        self._remove(self._bench.index.graves())
+        self._remove(self._bench.index.graves(most))
         for directory, keys in self._touched.items():
             self._make_durable(directory, keys)
 

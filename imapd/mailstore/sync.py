@@ -30,7 +30,7 @@ from imapd.mailstore.errors import Gone
 from imapd.mailstore.flagnames import KEYWORDS, FlagNames
 from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
-from imapd.mailstore.settle import path_of, settle
+from imapd.mailstore.settle import path_of, settle_but_flags, settle_or_later
 
 TICK: Final = 0.05
 AT_ONCE: Final = 10_000
@@ -66,7 +66,7 @@ def agrees(box: BoxRow, new_stamp: str, cur_stamp: str, now: float) -> tuple[boo
 
 def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) -> bool:
     """Bring index and files together; False where there is more to take in (rule 7). Raises Gone."""
-    settle(bench)
+    settle_but_flags(bench)
     box = bench.box(box_id)
     folder = bench.folder(box)
     if not maildir.is_folder(folder):
@@ -262,7 +262,7 @@ class _Look:
         if visible:
             self._bench.changed.add(self._folder)
         if reflagged or any(row.pending for row in rows):
-            settle(self._bench)
+            settle_or_later(self._bench)
 
     def _needs_rename(self, located: Located, mask: int) -> bool:
         """Whether the index has flags that the file's name lacks, changed there while another program renamed it."""

@@ -1,0 +1,44 @@
+"""Work on files that nobody waits for: a commit has promised it, and it is done in parts, soon after the answer.
+
+The index says truly what is, and who needs the files as they should be does what is left (mailstore/settle). If the
+process ends before, the next one that takes the account's lock does.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from imapd.mailstore.errors import StoreError
+from imapd.model.loop import Loop
+
+log = logging.getLogger("imapd.mailstore")
+
+_DELAY: Final = 0.1
+"""Seconds; the answer goes out first, and what clients ask next."""
+_PAUSE: Final = 0.02
+"""Between the parts, in which others have the lock."""
+
+
+class Afterwork:
+    """The work that one account has left. part: does some of it, and tells whether there is more."""
+
+    def __init__(self, loop: Loop, part: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._part = part
+        self._is_due = False
+
+    def due(self) -> None:
+        """Say that there is work."""
+        if not self._is_due:
+            self._is_due = True
+            self._loop.spawn(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._loop.sleep(_DELAY)
+            while self._part():
+                self._loop.sleep(_PAUSE)
+        except StoreError as error:
+            log.warning("work on files is put off: %s", error.reason)
+        finally:
+            self._is_due = False
