@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tests.bench import arriving, mboxes, reading, report, servers, waiting, writing
+from tests.bench.client import PATIENCE, Connection
 from tests.bench.compare import Figure, Place, Workload, measure
 from tests.bench.corpus import corpus
 from tests.bench.machine import room_to_watch
@@ -42,6 +43,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of each workload, instead of its own number")
     parser.add_argument("--full", action="store_true", help="1,000, 10,000 and 100,000 messages, 5,000 idle sessions")
     parser.add_argument("--seconds", type=float, help="no workload begins after so long (short: 360, full: 840)")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that one answer may take")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp/imapd-bench"), help="where mail and servers lie")
     parser.add_argument("--write", action="store_true", help="write results.json and RESULTS.md")
     parser.add_argument("--add", action="store_true", help="add to the last full run in them, as measured apart")
@@ -64,6 +66,7 @@ def main(words: list[str]) -> int:
         print("\n".join(f"{one.name:20} {'; '.join(figure.title for figure in one.measures)}" for one in WORKLOADS))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the servers are to end with us
+    Connection.patience = chosen.patience
     where = report.machine(chosen.folder.parent, f"Dovecot {servers.dovecot_version()}", shown(words))
     with room_to_watch():
         figures, left_out = everything(chosen)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tests.support.daemon import insecure_context
 
-PATIENCE = 120.0  # seconds: the first look at 100,000 messages is the longest that anybody takes
+PATIENCE = 120.0  # seconds: the first look at 100,000 messages is the longest that anybody takes; --patience
 PIECE = 1 << 20  # octets that are asked for at once
 TAG = b"zq"  # a tag begins with it; no line in a message does
 
@@ -49,18 +49,23 @@ class Answer:
 class Connection:
     """One conversation with the server on a port of this machine. The view of an answer is good until the next command."""
 
+    patience = PATIENCE
     _buffer = bytearray(4 * PIECE)  # one for all: they speak one after the other, and its pages stay warm
 
     def __init__(self, port: int, tls: bool = False) -> None:
-        self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=Connection.patience)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             self._socket = insecure_context().wrap_socket(self._socket, server_hostname="localhost")
         self._number = 0
         self._filled = 0
-        self._read_until(lambda: self._buffer.endswith(b"\r\n", 0, self._filled))
-        if not self._buffer.startswith(b"* OK"):
-            raise WrongAnswer(bytes(self._buffer[: self._filled]))
+        try:
+            self._read_until(lambda: self._buffer.endswith(b"\r\n", 0, self._filled))
+            if not self._buffer.startswith(b"* OK"):
+                raise WrongAnswer(bytes(self._buffer[: self._filled]))
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, command: bytes) -> Answer:
         """One command, whose tagged answer must be OK. Literals in it are non-synchronizing."""

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from tests.bench.corpus import Corpus
 
 
-class NotServed(Exception):
-    """A server does not do this at all; the table says so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is aimed at: `ratio` of Dovecot's time and ours (of our rate and Dovecot's) at least, or `most` of ours."""
@@ -252,9 +248,9 @@ def measure(
             begun = time.monotonic()
             try:
                 workload.run(run)
-            except NotServed as why:
+            except TimeoutError:
                 for figure in figures.values():
-                    figure.note = f"{name}: not served ({why})"
+                    figure.note = f"{name} gave no answer within {Connection.patience:.0f} s"
                 continue
             finally:
                 run.close()

@@ -84,7 +84,7 @@ def line(figure: dict[str, Any]) -> str:
     cells = [
         figure["title"],
         f"{figure['messages']:,}" if figure["messages"] else "",
-        f"{number(medians['imapd'])} {unit}" if "imapd" in medians else "not served",
+        f"{number(medians['imapd'])} {unit}" if "imapd" in medians else "no answer",
         f"{number(medians[best])} {unit}" if best else "",
         NAMES.get(best, "") if best else "",
         number(ratio),

@@ -3,14 +3,16 @@
 import email
 import hashlib
 import json
+import socket
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.bench import __main__ as program
 from tests.bench import arriving, checks, corpus, letters, plot, reading, report, servers
-from tests.bench.client import Answer, WrongAnswer
-from tests.bench.compare import Figure, Measure, Place, Target, measure
+from tests.bench.client import Answer, Connection, WrongAnswer
+from tests.bench.compare import Figure, Measure, Place, Target, Workload, measure
 from tests.support.dovecot import open_folder
 
 # Of the first 200 messages. Figures of different days can only be compared while it stays.
@@ -86,6 +88,16 @@ def test_a_server_that_loses_a_message_is_not_measured(folder):
         pair.stop()
 
 
+def test_a_server_that_gives_no_answer_is_noted_and_the_run_goes_on(monkeypatch):
+    monkeypatch.setattr(Connection, "patience", 0.1)
+    pair = SimpleNamespace(server=lambda name: name, running=list)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        workload = Workload("w", (Measure("k", "what", "ms"),), lambda run: Connection(silent.getsockname()[1]).close())
+        (figure,) = measure(workload, Place(pair, None, "big", 1000), 1)
+    assert figure.note == "dovecot-login gave no answer within 0 s" and not figure.samples
+    assert "no answer" in report.line(figure.as_data())
+
+
 GOOD = b'* 1 FETCH (UID 4 BODY[] {18}\r\n* 2 FETCH (UID 9\r\n)\r\n* 2 FETCH (UID 7 BODY[] "")\r\nzq1 OK done\r\n'
 
 
@@ -120,7 +132,7 @@ def test_ratios_are_made_turn_by_turn_against_the_best_configuration():
 def test_what_is_behind_is_shown_as_behind():
     line = report.line(figure("ms", [10.0], [5.0], ratio=2).as_data())
     assert "| 0.50 | 2 × | **not reached** |" in line and "login reused" in line
-    assert report.line(Figure("w", Measure("k", "what", "ms"), None).as_data()).startswith("| what |  | not served |")
+    assert report.line(Figure("w", Measure("k", "what", "ms"), None).as_data()).startswith("| what |  | no answer |")
 
 
 def test_the_picture_shows_what_is_behind_to_the_left_of_one():
