@@ -44,10 +44,13 @@ def _examine_given(sight: Sight, boxes: Sequence[BoxRow]) -> None:
     behind = {box.id for box in floors.below(path, boxes)}
     known = floors.by_id(path)
     for box in boxes:
+        floor = known.get(box.id)
+        # What is written down is told, for in a mailbox where much happens it is another at each look.
+        told = "nothing is" if floor is None else "UIDVALIDITY {}, UIDNEXT {} and modseq {} are".format(*floor)
         if box.id in behind:
-            sight.found(findings.BEHIND, path, box)
-        elif known.get(box.id) != (box.uidvalidity, box.uidnext, box.modseq):
-            sight.found(findings.FLOORS, path, box)
+            sight.found(findings.BEHIND, path, box, 0, f"{told} written down")
+        elif floor != (box.uidvalidity, box.uidnext, box.modseq):
+            sight.found(findings.FLOORS, path, box, 0, f"{told} written down")
     last = max([box.uidvalidity for box in boxes], default=0)
     if tree.last_given(sight.root) < last or sight.index.last_uidvalidity() < last:
         sight.found(findings.UIDVALIDITY, sight.root + b"/" + tree.UIDVALIDITY_FILE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore import findings, quotafile, uidrecord
+from imapd.mailstore import findings, floors, quotafile, uidrecord
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.index import Index
 from imapd.mailstore.local import LocalStore
@@ -448,3 +448,19 @@ def test_a_record_is_made_whole(site):
     assert found.fault == findings.RECORD and "1 messages, the first is UID 4" in str(found)
     site.repair()
     assert uidrecord.read(record) == whole
+
+
+def test_floors_that_move_at_each_look_are_those_of_a_busy_mailbox(site):
+    index = Index(os.fsencode(site.home / "imapd-index.sqlite"), unchanging=True)
+    inbox = box(index)
+    index.close()
+    behind = iter(range(1, 9))
+
+    def deliveries(_seconds: float = 0) -> None:
+        path = os.fsencode(site.home / "imapd-floors")
+        floors.note(path, [inbox._replace(modseq=inbox.modseq - next(behind))], (), 0o600)
+
+    deliveries()
+    assert site.faults() == {findings.FLOORS}
+    root, mail_format = site.kinds.find(os.fsencode(site.home))
+    assert verify(root, mail_format, time.time() + LATER, deliveries).findings == []
