@@ -129,6 +129,7 @@ class LocalAccount:
             if not shared.users and self._core.mailboxes.get(shared.key) is shared:
                 self._core.put_by(shared)
                 shared.write_back()
+                shared.keep_columns()
         finally:
             self._release(self._core)
 

@@ -40,7 +40,7 @@ from imapd.mailstore.errors import (
 )
 from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
-from imapd.mailstore.indexfile import IndexFile
+from imapd.mailstore.indexfile import INDEX_FILE, IndexFile
 from imapd.mailstore.lock import PATIENCE, AccountLock
 from imapd.mailstore.quota import NO_LIMITS
 from imapd.model.loop import Loop
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-INDEX_FILE: Final = b"imapd-index.sqlite"
 RESERVE_FILE: Final = b"imapd-reserve"
 LOCK_FILE: Final = b"imapd.lock"
 _PUT_BY: Final = 4

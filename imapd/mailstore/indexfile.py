@@ -18,6 +18,7 @@ from imapd.mailstore.bench import log
 from imapd.mailstore.errors import Corrupt, StoreError
 from imapd.mailstore.index import Index
 
+INDEX_FILE: Final = b"imapd-index.sqlite"
 SUFFIXES: Final = (b"", b"-wal", b"-shm")
 """Of the files of a database."""
 

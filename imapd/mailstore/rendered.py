@@ -159,7 +159,7 @@ def sweep(root: bytes, boxes: Iterable[tuple[int, int]]) -> None:
     """Remove the files of mailboxes that are no more; boxes: the id and UIDVALIDITY of those that are."""
     beginnings = {b"%d-%d" % box for box in boxes}
     for path in files(root):
-        if b"-".join(os.path.basename(path).split(b"-")[:2]) not in beginnings:
+        if b"-".join(os.path.basename(path).partition(b".")[0].split(b"-")[:2]) not in beginnings:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 

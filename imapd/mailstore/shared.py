@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from imapd.mailstore import columns
 from imapd.mailstore.bench import Bench, disk_errors, log
+from imapd.mailstore.columnfile import LARGE, ColumnFile
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
@@ -41,6 +42,8 @@ Result = TypeVar("Result")
 
 _MANY: Final = 2_000
 """Changes that are read in the loop, in about 5 ms; more are read in a disk thread, and all rows with them."""
+_WORTH_KEEPING: Final = 0.01
+"""The part of a mailbox that has changed when its columns are written down again, as it is closed."""
 REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutcome)
 """A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
@@ -59,6 +62,8 @@ class SharedMailbox:
         self._snapshot: Snapshot | None = None
         self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
         self._rendered_to = 0  # up to which UIDNEXT what is missing was found out
+        self._columns = ColumnFile(account.root, row.id, row.uidvalidity, account.settings.file_mode)
+        self._unkept = 0  # changes that the file of columns lacks
         self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
 
     @property
@@ -145,13 +150,28 @@ class SharedMailbox:
         if many or known.highestmodseq < delta.forgotten:
             return None
         fresh = columns.advanced(known, delta)
+        self._unkept += len(delta.rows) + len(delta.vanished)
         return fresh if len(fresh.uids) == delta.box.messages else None  # a damaged index, which reading it whole tells
 
     def _read_whole(self, index: Index) -> Snapshot:
+        if kept := self._columns.snapshot(index):
+            fresh, self._unkept = kept
+            return fresh
         found = index.columns(self.row.id)
         if found is None or found.box.uidvalidity != self.row.uidvalidity:
             raise Gone
-        return columns.whole(found)
+        fresh = columns.whole(found)
+        if len(fresh.uids) >= LARGE:
+            self._columns.write(fresh)
+            self._unkept = 0
+        return fresh
+
+    def keep_columns(self) -> None:
+        """Write the columns down for the next process, where enough has changed to be worth it."""
+        known = self._snapshot
+        if known is not None and len(known.uids) >= LARGE and self._unkept > len(known.uids) * _WORTH_KEEPING:
+            self._unkept = 0
+            self.account.loop.offload(self._columns.write, known)
 
     def _read(self, read: Callable[[Index], Result]) -> Result:
         """Read all rows of the mailbox: of a small one in the loop, which is done before a thread would begin."""

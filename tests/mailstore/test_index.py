@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore.core import INDEX_FILE
 from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, Retry, StoreError
 from imapd.mailstore.index import Index
+from imapd.mailstore.indexfile import INDEX_FILE
 from imapd.mailstore.rows import MessageRow, message_id, runs, signed, unsigned
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import WIRE, WaitingLoop, Worker, deliver, files
