@@ -49,7 +49,7 @@ def at_first_sight(folder: bytes) -> Given:
     A message that was stored by us, and is on no list, says that we have served the folder since.
     """
     seen = stamp(folder)
-    files = _bases(folder)
+    files = _bases(folder) if seen != ABSENT else set()
     listed = _best(folder, files)
     if listed is None or any(_OUR_NAME.match(base) for base in files - listed.uids.keys()):
         return Given(0, 1, {}, seen)

@@ -272,11 +272,16 @@ class Index(MailboxTable):
 
     def insert(self, rows: Sequence[MessageRow]) -> None:
         """New messages."""
-        self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   [(*(row._replace(mask=signed(row.mask)) if row.mask >> 63 else row), message_sum(row))
-                    for row in rows])  # fmt: skip
+        values: list[tuple[Any, ...]] = []
+        for row in rows:  # a first sight has a hundred thousand of them: no call more than it takes
+            key, place, file, base, mask, modseq, size, octets, date, pending = row
+            mask = signed(mask)
+            known_by = base or base_of(file)
+            check = packed_sum(key, mask, modseq, size, octets, date, known_by)
+            values.append((key, place, file, base, mask, modseq, size, octets, date, pending, check))
+            self._given.append((key >> 32, key & 0xFFFFFFFF, known_by))
+        self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self._count([(row.id >> 32, 1, row.size) for row in rows])
-        self._given += [(row.id >> 32, row.uid, identity(row)) for row in rows]
 
     def _count(self, changes: Iterable[tuple[int, int, int]]) -> None:
         """Follow the counts of mailboxes: (mailbox, messages more, octets more)."""

@@ -28,9 +28,8 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 CUR, NEW, ELSEWHERE = 0, 1, 2
 """The places of a message file: in cur/, in new/, or at a path relative to the Maildir (being moved)."""
@@ -43,13 +42,13 @@ _LOOKS: Final = 6
 _LATELY: Final = 0.01  # seconds within which two changes may leave the same time on a directory, and some more
 
 _FIELD = re.compile(rb",([SW])=(\d{1,18})(?=[,:]|$)")
+_SIZES = re.compile(rb",S=(\d{1,18}),W=(\d{1,18})$")  # the fields as ours and Dovecot's names have them
 _TIME = re.compile(rb"(\d{1,12})\.(?:.*?M(\d{1,6}))?")
 _counter = count()
 _host = re.sub(rb"[^A-Za-z0-9.-]", b"_", os.fsencode(socket.gethostname())) or b"localhost"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a message file is at first sight: octets on disk, octets on the wire, the date.
 
     counted: the wire size was counted by us and not taken from the name.
@@ -148,20 +147,30 @@ def octets_in_name(file: bytes) -> int | None:
     return fields.get(b"S")
 
 
-def examine(path: bytes) -> Found | None:
-    """Look at a message file for the first time; None where it is gone or is no regular file (rule 1)."""
+def examine(path: bytes, base: bytes | None = None) -> Found | None:
+    """Look at a message file for the first time; None where it is gone or is no regular file (rule 1).
+
+    base: its base name, where the caller has it.
+    """
     try:
         seen = os.lstat(path)
         if not stat.S_ISREG(seen.st_mode):
             return None
-        fields = {field: int(number) for field, number in _FIELD.findall(base_of(path))}
-        size = fields.get(b"W", 0)
-        if fields.get(b"S") == seen.st_size and seen.st_size <= size <= 2 * seen.st_size:
-            return Found(seen.st_size, size, int(seen.st_mtime), counted=False)
+        octets, size = _sizes(base_of(path) if base is None else base)
+        if octets == seen.st_size and octets <= size <= 2 * octets:
+            return Found(octets, size, int(seen.st_mtime), counted=False)
         octets, size = measure(path)
     except FileNotFoundError:
         return None
     return Found(octets, size, int(seen.st_mtime), counted=True)
+
+
+def _sizes(base: bytes) -> tuple[int, int]:
+    """The octets on disk and on the wire that a base name tells; -1 where it does not."""
+    if match := _SIZES.search(base):
+        return int(match[1]), int(match[2])
+    fields = {field: int(number) for field, number in _FIELD.findall(base)}
+    return fields.get(b"S", -1), fields.get(b"W", -1)
 
 
 def open_message(path: bytes) -> int:

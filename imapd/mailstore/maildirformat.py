@@ -124,8 +124,10 @@ class MaildirFormat:
     def note_uids(self, bench: Bench, box: BoxRow, pairs: Sequence[tuple[int, bytes]]) -> None:
         path = bench.folder(box) + b"/" + uidrecord.FILE
         if not uidrecord.note(path, box.uidvalidity, pairs, box.messages):
-            everything = [(row.uid, identity(row)) for row in bench.index.rows(box.id)]
-            uidrecord.write_whole(path, box.uidvalidity, everything, bench.scratch(), bench.settings.file_mode)
+            everything = dict(pairs)  # at a first sight they are all there are
+            if not bench.index.uids(box.id) <= everything.keys():
+                everything = {row.uid: identity(row) for row in bench.index.rows(box.id)}
+            uidrecord.write_whole(path, box.uidvalidity, everything.items(), bench.scratch(), bench.settings.file_mode)
 
     def restore(self, bench: Bench, name: str, directory: bytes, before: BoxRow | None) -> bool:
         return rebuild.restore(bench, name, directory, before)

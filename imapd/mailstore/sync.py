@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from imapd.mailstore import courier, foreign, maildir
+from imapd.mailstore import columnfile, courier, foreign, maildir
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import Gone
 from imapd.mailstore.flagnames import KEYWORDS, FlagNames
@@ -35,7 +35,7 @@ from imapd.mailstore.settle import path_of, settle_but_flags, settle_or_later
 TICK: Final = 0.05
 AT_ONCE: Final = 10_000
 """Messages taken in at a time (rule 7) where each file has to be read for its size: about a second."""
-_NAMED: Final = 5
+_NAMED: Final = 12
 """How many times as many are taken in where the names tell the sizes. Each part lists the whole mailbox again, so there
 must not be many parts."""
 SMALL: Final = 1_000
@@ -78,6 +78,10 @@ def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) ->
     if not os.path.lexists(folder + b"/new"):
         maildir.make_folder(folder, bench.settings.dir_mode, inbox=not box.directory)
     return _Look(bench, box, read_write, seen).run(force)
+
+
+def _delivery(located: Located) -> tuple[int, int, bytes]:
+    return maildir.delivery_order(located[1])
 
 
 class _Look:
@@ -176,7 +180,7 @@ class _Look:
 
     def _left(self, known: dict[Located, int], listed: set[Located], extra: set[Located]) -> list[int]:
         """The messages that a listing has under their old name, which they have left, and under a new one (rule 3)."""
-        bases = {maildir.base_of(name) for _, name in extra}
+        bases = {maildir.base_of(name) for _, name in extra} if known else set()
         return [
             key
             for located, key in (known.items() if bases else ())
@@ -197,14 +201,18 @@ class _Look:
     def _meet(self, strangers: Iterable[Located]) -> None:
         """Look at files that have no row yet (rule 1)."""
         work = 0
-        for place, name in sorted(strangers, key=self._order):
+        order = self._order if self._given else _delivery
+        folders = [self._path((place, b"")) for place in (CUR, NEW)]
+        for located in sorted(strangers, key=order):
             if work >= AT_ONCE * _NAMED:
                 self._complete = False
                 return
-            found = maildir.examine(self._path((place, name)))
+            place, name = located
+            base = name.partition(b":")[0]
+            found = maildir.examine(folders[place] + name, base)
             if found is not None:
                 work += _NAMED if found.counted else 1
-                self._arrived.append(_Arrival((place, name), found, maildir.base_of(name)))
+                self._arrived.append(_Arrival(located, found, base))
 
     def _order(self, located: Located) -> tuple[int, tuple[int, int, bytes]]:
         """The key that sorts strangers by the UIDs they had elsewhere, and those that had none behind them."""
@@ -220,7 +228,10 @@ class _Look:
             if row.place == NEW and row.id not in known:
                 self._moved.append((row, (NEW, row.file), row.mask))
         self._moved = [(row, self._to_cur(located), mask) for row, located, mask in self._moved]
-        self._arrived = [arrival._replace(located=self._to_cur(arrival.located)) for arrival in self._arrived]
+        self._arrived = [
+            arrival._replace(located=self._to_cur(arrival.located)) if arrival.located[0] == NEW else arrival
+            for arrival in self._arrived
+        ]
 
     def _to_cur(self, located: Located) -> Located:
         place, name = located
@@ -259,6 +270,9 @@ class _Look:
             index.insert(rows)
             index.add_keywords(box.id, self._names.added)
             index.update_box(box.id, modseq=box.modseq + visible, **stamps)
+        if len(rows) >= columnfile.LARGE and not (self._moved or self._vanished):
+            file = columnfile.ColumnFile(self._bench.root, box.id, box.uidvalidity, self._bench.settings.file_mode)
+            file.extend(box, self._bench.box(box.id), rows)
         if visible:
             self._bench.changed.add(self._folder)
         if reflagged or any(row.pending for row in rows):
@@ -273,21 +287,29 @@ class _Look:
     def _rows(self, uids: list[int]) -> list[MessageRow]:
         """Rows for what arrived."""
         keywords = courier.keywords(self._folder) if self._given and self._arrived else {}
+        masks: dict[bytes, int] = {}  # of what stands behind the base name, which most files share
+        modseq = self._box.modseq + 1
+        box_id = message_id(self._box.id, max(uids, default=1)) >> 32 << 32
         rows: list[MessageRow] = []
-        for uid, ((place, name), found, base) in zip(uids, self._arrived, strict=True):
-            mask = self._names.mask_of_letters(maildir.letters_of(name))
+        for uid, ((place, name), (octets, size, date, counted), base) in zip(uids, self._arrived, strict=True):
+            info = name[len(base) :]
+            mask = masks.get(info)
+            if mask is None:
+                mask = masks[info] = self._names.mask_of_letters(maildir.letters_of(info))
             for word in keywords.get(base, ()):
                 mask |= self._names.mask([word], create=len(self._names.keywords) < KEYWORDS)
-            rows.append(MessageRow(
-                id=message_id(self._box.id, uid), place=place, file=name, base=None, mask=mask,
-                modseq=self._box.modseq + 1, size=found.size, octets=found.octets if found.counted else 0,
-                date=found.date, pending=base in keywords and self._needs_rename((place, name), mask)))  # fmt: skip
+            pending = base in keywords and self._needs_rename((place, name), mask)
+            octets = octets if counted else 0
+            rows.append(MessageRow(box_id | uid, place, name, None, mask, modseq, size, octets, date, pending))
         return rows
 
     def _uids(self) -> tuple[list[int], dict[str, object]]:
         """The UIDs of what arrived: those it had elsewhere, and then new ones (rule 8). And the mailbox's next UID, and
         its watermark of \\Recent: what had a UID elsewhere was seen there."""
         known = self._given.uids if self._given else {}
+        if not self._given:
+            uidnext = self._box.uidnext + len(self._arrived)
+            return list(range(self._box.uidnext, uidnext)), {"uidnext": uidnext, "recent": self._box.recent}
         had = {base: uid for _, _, base in self._arrived if (uid := known.get(base))}
         seen = set(had.values())
         uidnext = max([self._box.uidnext, *[uid + 1 for uid in seen]])

@@ -50,8 +50,9 @@ def read(path: bytes) -> UidRecord | None:
     if not uidvalidity:
         return None
     known: dict[int, bytes] = {}
+    start = crc32(b"%d " % uidvalidity)
     for line in lines:
-        if pair := _pair(uidvalidity, line):
+        if pair := _pair(start, line):
             known[pair[0]] = pair[1]
     return UidRecord(uidvalidity, max(known, default=0) + 1, {base: uid for uid, base in sorted(known.items())})
 
@@ -61,10 +62,10 @@ def _uidvalidity(head: bytes) -> int:
     return int(number) if number.isdigit() and head == _head(int(number)) else 0
 
 
-def _pair(uidvalidity: int, line: bytes) -> Pair | None:
+def _pair(start: int, line: bytes) -> Pair | None:
     number, _, rest = line.partition(b" ")
     known_by = rest[9:].replace(b"%0A", b"\n").replace(b"%25", b"%")
-    fits = number.isdigit() and len(number) <= 10 and line == _line(uidvalidity, int(number), known_by)
+    fits = number.isdigit() and len(number) <= 10 and line == _line(start, int(number), known_by)
     return (int(number), known_by) if fits else None
 
 
@@ -105,9 +106,13 @@ def _head(uidvalidity: int) -> bytes:
 
 
 def _lines(uidvalidity: int, pairs: Iterable[Pair]) -> bytes:
-    return b"".join([_line(uidvalidity, uid, known_by) + b"\n" for uid, known_by in pairs])
+    start = crc32(b"%d " % uidvalidity)
+    return b"".join([_line(start, uid, known_by) + b"\n" for uid, known_by in pairs])
 
 
-def _line(uidvalidity: int, uid: int, known_by: bytes) -> bytes:
-    check = crc32(b"%d %d %s" % (uidvalidity, uid, known_by))
-    return b"%d %08x %s" % (uid, check, known_by.replace(b"%", b"%25").replace(b"\n", b"%0A"))
+def _line(start: int, uid: int, known_by: bytes) -> bytes:
+    """start: the checksum of the UIDVALIDITY."""
+    check = crc32(b"%d %s" % (uid, known_by), start)
+    if b"%" in known_by or b"\n" in known_by:
+        known_by = known_by.replace(b"%", b"%25").replace(b"\n", b"%0A")
+    return b"%d %08x %s" % (uid, check, known_by)
