@@ -36,8 +36,8 @@ TICK: Final = 0.05
 AT_ONCE: Final = 10_000
 """Messages taken in at a time (rule 7) where each file has to be read for its size: about a second."""
 _NAMED: Final = 12
-"""How many times as many are taken in where the names tell the sizes. Each part lists the whole mailbox again, so there
-must not be many parts."""
+"""How many times as many are taken in where the names tell the sizes. Each part lists the whole mailbox again and reads
+the rows of those before it, so there must not be many parts."""
 SMALL: Final = 1_000
 
 _NO_UID: Final = 1 << 32
