@@ -35,7 +35,7 @@ def over_mboxes(workload: Workload) -> Workload:
         run,
         (MBOX, DURABLE_MBOX) if DURABLE in workload.dovecots else (MBOX,),
         workload.sized,
-        min(2, workload.rounds),
+        1,
         100_000 if workload.name == "first" else 10_000,
     )
 
