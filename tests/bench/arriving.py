@@ -225,9 +225,9 @@ WORKLOADS = (
         ),
         login_50, LOGINS, sized=False, rounds=2,
     ),
-    Workload("login-tls", (Measure("login_1_tls", "LOGIN and LOGOUT in TLS, one client", "/s"),), login_1_tls, REUSED, sized=False),
+    Workload("login-tls", (Measure("login_1_tls", "LOGIN and LOGOUT in TLS, one client", "/s"),), login_1_tls, REUSED, sized=False, rounds=2),
     Workload(
-        "login-tls-50", (Measure("login_50_tls", "LOGIN and LOGOUT in TLS, 50 clients", "/s"),), login_50_tls, REUSED, sized=False
+        "login-tls-50", (Measure("login_50_tls", "LOGIN and LOGOUT in TLS, 50 clients", "/s"),), login_50_tls, REUSED, sized=False, rounds=2,
     ),
     Workload(
         "login-select",
