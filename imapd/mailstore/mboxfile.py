@@ -171,7 +171,7 @@ class Scan:
         text = offset + len(line)
         head = parse(self._header(offset, text))
         body = text + len(head.octets)
-        end, after = self._by_length(body, head.length) or self._by_search(offset, body)
+        end, after = self._by_length(body, head.length, head.uid is not None) or self._by_search(offset, body)
         end = max(end, body) if after > body else after
         visible = head.text()
         size = len(visible) + maildir.bare_line_feeds(visible, -1) + end - body
@@ -230,7 +230,7 @@ class Scan:
                 if not self._extend(offset):
                     return self._octets(text, self._limit)
 
-    def _by_length(self, body: int, length: int | None) -> tuple[int, int] | None:
+    def _by_length(self, body: int, length: int | None, is_numbered: bool) -> tuple[int, int] | None:
         """Where text and message end if Content-Length is to be believed (rule 3)."""
         if length is None or body + length > self._end:
             return None
@@ -238,7 +238,9 @@ class Scan:
         before, here = self._peek(end)
         if not here:
             return end, end
-        for line_end in (b"\n", b"\r\n"):
+        # A text whose last line has no end is followed by that end, and by a blank line where somebody wrote behind it.
+        # The latter is believed of a message that has a UID: delivery agents have been seen to count one too few.
+        for line_end in (b"\n", b"\r\n", *((b"\n\n",) if is_numbered else ())):
             if here == line_end and end + len(line_end) == self._end:
                 return end, self._end
             if here.startswith(line_end + b"From ") and is_from_line(here[len(line_end) :].partition(b"\n")[0]):

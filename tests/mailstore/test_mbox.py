@@ -400,6 +400,19 @@ def test_what_a_client_appends_comes_back_octet_by_octet(worker, file):
     other.store.close()
 
 
+def test_a_text_whose_last_line_has_no_end_keeps_its_uid_when_mail_comes_behind_it(worker, file):
+    text = b"Subject: no end\r\n\r\nlast"
+    first = worker.put("INBOX", text).uids[0]
+    second = worker.put("INBOX", text).uids[0]
+    with open(file, "ab") as mbox:
+        mbox.write(b"\nFrom ann@example.org Tue Nov 14 22:13:20 2023\nSubject: more\n\nbody\n")
+    found = worker.texts()
+    assert {uid: found[uid] for uid in list(found)[-3:]} == {
+        **dict.fromkeys((first, second), text),
+        second + 1: b"Subject: more\r\n\r\nbody\r\n",
+    }
+
+
 def test_a_torn_append_is_cut_out_also_where_somebody_wrote_behind_it(worker, file):
     worker.look()
     before = file.read_bytes()
