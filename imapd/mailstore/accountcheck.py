@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from imapd.mailstore import findings, floors, maildir, quotafile, rendered, tree
+from imapd.mailstore.columnfile import ColumnFile
 from imapd.mailstore.findings import Sight
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Messages, RunFile, RunStamp
@@ -68,7 +69,7 @@ def _examine_remains(sight: Sight, boxes: Sequence[BoxRow]) -> None:
                 sight.found(findings.ABANDONED, path)
     beginnings = {b"%d-%d" % (box.id, box.uidvalidity) for box in boxes}
     for path in sorted(rendered.files(sight.root)):
-        if b"-".join(os.path.basename(path).split(b"-")[:2]) not in beginnings:
+        if rendered.mailbox_of(path) not in beginnings:
             sight.found(findings.CACHE, path)
 
 
@@ -91,8 +92,11 @@ def _examine_runs(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None
         rendered.path_of(sight.root, box.id, box.uidvalidity, subject): subject
         for subject in rendered.subjects(sight.root, box.id, box.uidvalidity)
     }
+    columns = ColumnFile(sight.root, box.id, box.uidvalidity, 0).path
     for path in sorted(rendered.files(sight.root)):
-        if b"-".join(os.path.basename(path).split(b"-")[:2]) == beginning and (
+        if path.startswith(columns):
+            continue  # whoever reads it compares it with the rows
+        if rendered.mailbox_of(path) == beginning and (
             path not in good or not _are_good(path, RunStamp(box.id, box.uidvalidity, good[path]), rows)
         ):
             sight.found(findings.CACHE, path, box)

@@ -155,11 +155,16 @@ def files(root: bytes) -> list[bytes]:
     return []
 
 
+def mailbox_of(path: bytes) -> bytes:
+    """Whose a file of an account is, by its name: the id and UIDVALIDITY of a mailbox, with a hyphen between."""
+    return b"-".join(os.path.basename(path).partition(b".")[0].split(b"-")[:2])
+
+
 def sweep(root: bytes, boxes: Iterable[tuple[int, int]]) -> None:
     """Remove the files of mailboxes that are no more; boxes: the id and UIDVALIDITY of those that are."""
     beginnings = {b"%d-%d" % box for box in boxes}
     for path in files(root):
-        if b"-".join(os.path.basename(path).partition(b".")[0].split(b"-")[:2]) not in beginnings:
+        if mailbox_of(path) not in beginnings:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 

@@ -3,13 +3,16 @@
 import os
 import random
 import shutil
+import time
 
 import pytest
 
-from imapd.mailstore import columnfile, columns, shared, sync
+from imapd.mailstore import columnfile, columns, findings, shared, sync
+from imapd.mailstore.choice import Kinds
 from imapd.mailstore.columnfile import SUFFIX
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE
+from imapd.mailstore.verify import verify
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import WIRE, Worker, deliver
 
@@ -187,3 +190,11 @@ def test_the_file_of_a_mailbox_that_is_no_more_is_removed(home):
     worker.store.close()
     Worker(home).ann.create("B")
     assert [path for path in (home / "imapd-cache").iterdir() if path.name.endswith(os.fsdecode(SUFFIX))] == []
+
+
+def test_a_look_at_all_files_takes_it_for_a_good_one(home):
+    filled(home)
+    assert file_of(home)
+    root, mail_format = Kinds("maildir").find(os.fsencode(home))
+    report = verify(root, mail_format, time.time() + 40 * 3600, lambda seconds: None, False)
+    assert findings.CACHE not in {finding.fault for finding in report.findings}
