@@ -3,7 +3,8 @@
 Rules:
 
 1. Nothing is written, and no lock is taken. The index is read from its file alone where it has no log, that is where
-   nobody has it open; otherwise from file and log, without the shared memory beside them being written.
+   nobody has it open; otherwise from file and log, without the shared memory beside them being written. A log without
+   such memory (somebody brought back both from a backup) is read in a copy elsewhere, for SQLite would make it.
 2. Others go on working meanwhile. What was found is looked at again, a moment later, and what is still so counts.
 3. Hashing reads every message whole. Its octets on the wire must be those of the index, and its hash the one that was
    kept of it (mailstore/hashes), if one was.
@@ -11,7 +12,9 @@ Rules:
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,26 +88,36 @@ def _look(
     path = root + b"/" + INDEX_FILE
     if not os.path.lexists(path):
         return _without_index(root, path)
-    index = _open(path)
     report = Report()
-    sight = Sight(root, mail_format, index, now)
-    try:
-        if _is_legible(sight, path):
-            _Look(sight, report, hashing, suspects).run()
-    except Corrupt as error:
-        sight.found(findings.DAMAGED, path, None, 0, error.reason)
-    finally:
-        with contextlib.suppress(StoreError):
-            index.close()
+    with _opened(path) as index:
+        sight = Sight(root, mail_format, index, now)
+        try:
+            if _is_legible(sight, path):
+                _Look(sight, report, hashing, suspects).run()
+        except Corrupt as error:
+            sight.found(findings.DAMAGED, path, None, 0, error.reason)
     report.findings, report.waiting = sight.findings, sight.waiting
     return report
 
 
-def _open(path: bytes) -> Index:
+@contextlib.contextmanager
+def _opened(path: bytes) -> Iterator[Index]:
     """The index, for looking (rule 1)."""
-    if os.path.lexists(path + b"-wal"):
-        return Index(path, _PATIENCE, only_looking=True)
-    return Index(path, unchanging=True)
+    with contextlib.ExitStack() as behind:
+        if not os.path.lexists(path + b"-wal"):
+            index = Index(path, unchanging=True)
+        elif os.path.lexists(path + b"-shm"):
+            index = Index(path, _PATIENCE, only_looking=True)
+        else:
+            copy = os.fsencode(behind.enter_context(tempfile.TemporaryDirectory())) + b"/index"
+            for suffix in (b"", b"-wal"):
+                shutil.copyfile(path + suffix, copy + suffix)
+            index = Index(copy)
+        try:
+            yield index
+        finally:
+            with contextlib.suppress(StoreError):
+                index.close()
 
 
 def _without_index(root: bytes, path: bytes) -> Report:

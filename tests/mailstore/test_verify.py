@@ -102,8 +102,8 @@ def listing(folder: Path) -> dict[str, tuple[object, ...]]:
     found = {}
     for path in [folder, *folder.rglob("*")]:
         seen = path.lstat()
-        # SQLite gives the log of a database to the owner of the database each time that root opens it.
-        changed = 0 if path.name.endswith("-wal") else seen.st_ctime_ns
+        # SQLite gives these to the owner of the database each time that root opens it.
+        changed = 0 if path.name.endswith(("-wal", "-shm")) else seen.st_ctime_ns
         content = path.read_bytes() if path.is_file() else b""
         found[str(path)] = seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns, changed, content
     return found
@@ -464,3 +464,22 @@ def test_floors_that_move_at_each_look_are_those_of_a_busy_mailbox(site):
     assert site.faults() == {findings.FLOORS}
     root, mail_format = site.kinds.find(os.fsencode(site.home))
     assert verify(root, mail_format, time.time() + LATER, deliveries).findings == []
+
+
+@pytest.mark.parametrize("has_shared_memory", [True, False])
+@pytest.mark.parametrize("kind", ["maildir", "mbox"])
+def test_what_a_crash_left_is_read_with_its_log(tmp_path, kind, has_shared_memory):
+    site = Site(tmp_path / "ann", kind)
+    worker = site.worker(time.time())
+    worker.put("INBOX", WIRE)
+    suffixes = ["", "-wal"] + ["-shm"] * has_shared_memory
+    paths = [site.home / f"imapd-index.sqlite{suffix}" for suffix in suffixes]
+    data = [path.read_bytes() for path in paths]
+    worker.store.close()
+    for path, octets in zip(paths, data, strict=True):
+        path.write_bytes(octets)
+    before = listing(tmp_path)
+    report = site.verify(hashing=True)
+    assert (report.findings, report.messages) == ([], 7)
+    assert listing(tmp_path) == before
+    assert site.repair().mended == []
