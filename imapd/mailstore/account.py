@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from imapd.mailstore import maildir, quota, quotafile, subscriptions, tree
+from imapd.mailstore import maildir, quotafile, subscriptions, tree
+from imapd.mailstore.arrivals import Arrival
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Gone, StoreError, UnknownOutcome
-from imapd.mailstore.formats import MailFormat, Spooled
+from imapd.mailstore.formats import Addressed, MailFormat, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
@@ -149,7 +150,7 @@ class LocalAccount:
         try:
             spooled = [self._finished(message) for message in messages]
             self._make_durable(spooled)
-            placed = self._core.locked(lambda bench: _append(bench, name, spooled, spools))
+            placed = self._core.arrivals.append(Arrival(Addressed(name, spooled), spools))
         except UnknownOutcome:
             # The index may know the files: they stay where they are, also when the command's end abandons the spools.
             for spool in spools:
@@ -222,14 +223,3 @@ def _hand_over(name: str, bench: Bench) -> int:
 def _own(message: Incoming) -> LocalSpool:
     assert isinstance(message.spool, LocalSpool), "a store appends its own spools only"
     return message.spool
-
-
-def _append(bench: Bench, name: str, spooled: Sequence[Spooled], spools: Sequence[LocalSpool]) -> Placed:
-    """Append, in the disk thread; on success the files belong to the mailbox, and are closed here, where a connection
-    that is killed meanwhile cannot close them too early."""
-    tree.find(bench, name)  # that it is not there is said before that there is no room
-    quota.require(bench, sum(message.size for message in spooled), len(spooled))
-    placed = bench.format.append(bench, name, spooled)
-    for spool in spools:
-        spool.release()
-    return placed

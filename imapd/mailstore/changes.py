@@ -20,13 +20,15 @@ An append or copy whose renames the disk refuses is taken back and reported. The
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 
 from imapd.mailstore import maildir, maildirsize, tree
 from imapd.mailstore.bench import Bench, explained
-from imapd.mailstore.errors import StoreError, UnknownOutcome
+from imapd.mailstore.errors import Corrupt, StoreError, UnknownOutcome
 from imapd.mailstore.flagnames import DELETED, FlagNames
-from imapd.mailstore.formats import Spooled
+from imapd.mailstore.formats import Addressed, Failures, Spooled
 from imapd.mailstore.maildir import ELSEWHERE
 from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import TAKING, BoxRow, MessageRow
@@ -35,6 +37,8 @@ from imapd.mailstore.store import Placed
 from imapd.mailstore.sync import take_in
 from imapd.mailstore.tree import find
 from imapd.model.names import INBOX
+
+Result = TypeVar("Result")
 
 
 def make_durable(message: Spooled) -> None:
@@ -45,18 +49,60 @@ def make_durable(message: Spooled) -> None:
     os.fsync(message.fd)
 
 
-def append(bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
-    """Take spooled messages, which are durable, into a mailbox, all or none. Raises NoSuchMailbox."""
+def append_each(
+    bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
+) -> list[Placed | StoreError]:
+    """Take durable messages of several clients into their mailboxes, in one commit; what became of each."""
     settle_but_flags(bench)
-    box = _goal(bench, name)
+    _make_names_durable(bench, max(len(request.messages) for request in requests) if requests else 0)
+    goals = [_tried(_goal, bench, request.name) for request in requests]
+    with bench.index.transaction():
+        rows = [
+            goal if isinstance(goal, StoreError) else _tried_insert(bench, goal, request, admit)
+            for goal, request in zip(goals, requests, strict=True)
+        ]
+    failures = settle(bench)
+    return [each if isinstance(each, StoreError) else _tried(_finish, bench, each, failures) for each in rows]
+
+
+class _New(NamedTuple):
+    """Messages that came into a mailbox, as it was before, with their UIDs there."""
+
+    box: BoxRow
+    names: FlagNames
+    rows: list[MessageRow]
+
+
+def _tried(work: Callable[..., Result], *arguments: object) -> Result | StoreError:
+    """What the work gives, or why it cannot be done for this one client. Raises Corrupt."""
+    try:
+        return work(*arguments)
+    except Corrupt:
+        raise
+    except StoreError as error:
+        return error
+
+
+def _tried_insert(
+    bench: Bench, goal: BoxRow, request: Addressed, admit: Callable[[Addressed], None]
+) -> _New | StoreError:
+    """Insert the messages of one client, within the caller's transaction, which fails as a whole if that does."""
+    new = _tried(_addressed, bench, goal, request, admit)
+    if not isinstance(new, StoreError) and new.rows:
+        insert(bench, new.box, new.names, new.rows)
+    return new
+
+
+def _addressed(bench: Bench, goal: BoxRow, request: Addressed, admit: Callable[[Addressed], None]) -> _New:
+    admit(request)
+    box = bench.box(goal.id)  # as those who came before have left it
     names = bench.names(box)
-    masks = [names.mask(message.flags) for message in messages]
-    _make_names_durable(bench, len(messages))
+    masks = [names.mask(message.flags) for message in request.messages]
     rows = [
         _newcomer(bench, b"tmp/" + os.path.basename(message.path), mask, message.size, message.octets, message.date)
-        for message, mask in zip(messages, masks, strict=True)
+        for message, mask in zip(request.messages, masks, strict=True)
     ]
-    return _place(bench, box, names, rows, [])
+    return _New(box, names, numbered(box, rows))
 
 
 def _goal(bench: Bench, name: str) -> BoxRow:
@@ -84,18 +130,25 @@ def _place(bench: Bench, box: BoxRow, names: FlagNames, rows: list[MessageRow], 
     """Commit messages that lie in tmp/ and bring them to cur/; taken back where that cannot be done."""
     if not rows:
         return Placed(box.uidvalidity, (), ())
-    rows = numbered(box, rows)
+    new = _New(box, names, numbered(box, rows))
     with bench.index.transaction():
-        insert(bench, box, names, rows)
-    bench.changed.add(bench.folder(box))
+        insert(bench, box, names, new.rows)
     # The name of a single message in tmp/ is not durable: it is brought to cur/ now.
-    done = settle_or_later(bench) if len(rows) > 1 else settle(bench)
-    refused = done.among([row.id for row in rows])
-    if refused is not None:
-        _take_back(bench, box, names, rows)
-        raise refused
-    maildirsize.note(bench.root, box.directory, rows, 1)
-    return Placed(box.uidvalidity, tuple([row.uid for row in rows]), tuple(sources))
+    failures = settle_or_later(bench) if len(rows) > 1 else settle(bench)
+    return replace(_finish(bench, new, failures), sources=tuple(sources))
+
+
+def _finish(bench: Bench, new: _New, failures: Failures) -> Placed:
+    """What became of messages whose rows are committed; taken back where their files could not be brought to cur/."""
+    box, names, rows = new
+    if rows:
+        bench.changed.add(bench.folder(box))
+        refused = failures.among([row.id for row in rows])
+        if refused is not None:
+            _take_back(bench, box, names, rows)
+            raise refused
+        maildirsize.note(bench.root, box.directory, rows, 1)
+    return Placed(box.uidvalidity, tuple([row.uid for row in rows]), ())
 
 
 def _take_back(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow]) -> None:

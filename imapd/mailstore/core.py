@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, rebuild, rendered, reserve, tree
 from imapd.mailstore.afterwork import Afterwork
+from imapd.mailstore.arrivals import Arrivals
 from imapd.mailstore.awake import Handles
 from imapd.mailstore.background import Background
 from imapd.mailstore.bench import Bench, DiskSettings, disk_errors
@@ -86,6 +87,7 @@ class AccountCore:
         self._is_doubtful = False
         self._unchanging = False
         self.background = Background(loop)
+        self.arrivals = Arrivals(self)
         self._afterwork = Afterwork(loop, self._settle_some)
         self._is_work_left = False
         self._handles = handles

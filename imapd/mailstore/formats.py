@@ -16,7 +16,7 @@ Rules:
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -60,6 +60,13 @@ class Spooled:
     date: int
 
 
+class Addressed(NamedTuple):
+    """Finished messages for the mailbox of that name, all or none."""
+
+    name: str
+    messages: "Sequence[Spooled]"
+
+
 @dataclass(frozen=True, slots=True)
 class Failures:
     """What the disk refused: by the keys of messages, or everything."""
@@ -73,7 +80,9 @@ class Failures:
 
 
 class MailFormat(Protocol):
-    """One kind of mail files, for one account."""
+    """One kind of mail files, for one account. appends_at_once: how many `append_each` takes."""
+
+    appends_at_once: int
 
     # Quick
 
@@ -191,8 +200,13 @@ class MailFormat(Protocol):
     def make_durable(self, message: Spooled) -> None:
         """Do for a message what needs no lock, before `append`; in a disk thread, without the lock and a bench."""
 
-    def append(self, bench: "Bench", name: str, messages: Sequence[Spooled]) -> "Placed":
-        """Take spooled messages into a mailbox, all or none. Raises NoSuchMailbox."""
+    def append_each(
+        self, bench: "Bench", requests: Sequence[Addressed], admit: Callable[[Addressed], None]
+    ) -> "list[Placed | StoreError]":
+        """Take spooled messages of several clients into their mailboxes; what became of each. Raises what stops all.
+
+        admit: raises what speaks against a request, for it alone.
+        """
 
     def copy(self, bench: "Bench", box: int, uids: Sequence[int], target: str) -> "Placed":
         """Copy messages, all that are there. Raises NoSuchMailbox."""

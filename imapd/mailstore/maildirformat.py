@@ -1,7 +1,7 @@
 """Maildir as a kind of mail files (mailstore/formats): what sync, settle, changes and maildir do, under one name."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from imapd.mailstore import (
     changes,
@@ -18,9 +18,9 @@ from imapd.mailstore import (
     uidrecord,
 )
 from imapd.mailstore.bench import Bench, DiskSettings
-from imapd.mailstore.errors import Retry
+from imapd.mailstore.errors import Retry, StoreError
 from imapd.mailstore.findings import RECORD, Finding, Sight
-from imapd.mailstore.formats import Failures, Slice, Spooled
+from imapd.mailstore.formats import Addressed, Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
 from imapd.mailstore.rows import BoxRow, Given, MessageRow, identity
@@ -160,8 +160,12 @@ class MaildirFormat:
     def make_durable(self, message: Spooled) -> None:
         changes.make_durable(message)
 
-    def append(self, bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
-        return changes.append(bench, name, messages)
+    appends_at_once = 32
+
+    def append_each(
+        self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
+    ) -> list[Placed | StoreError]:
+        return changes.append_each(bench, requests, admit)
 
     def copy(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
         return changes.copy(bench, box, uids, target)

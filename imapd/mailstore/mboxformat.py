@@ -3,14 +3,14 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from imapd.mailstore import floors, maildir, mboxchanges, mboxcheck, mboxlock, mboxsync, mboxtree
 from imapd.mailstore.bench import Bench, DiskSettings, explained, log
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding, Sight
-from imapd.mailstore.formats import Failures, Slice, Spooled
+from imapd.mailstore.formats import Addressed, Failures, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import open_message
 from imapd.mailstore.mboxfile import read_head
@@ -183,8 +183,14 @@ class MboxFormat:
     def make_durable(self, message: Spooled) -> None:
         """Nothing: its text is copied to the end of the mbox, and durable there."""
 
-    def append(self, bench: Bench, name: str, messages: Sequence[Spooled]) -> Placed:
-        return mboxchanges.append(bench, name, messages, self._words)
+    appends_at_once = 1
+
+    def append_each(
+        self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
+    ) -> list[Placed | StoreError]:
+        for request in requests:
+            admit(request)
+        return [mboxchanges.append(bench, request.name, request.messages, self._words) for request in requests]
 
     def copy(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
         return mboxchanges.copy(bench, box, uids, target, self._words)
