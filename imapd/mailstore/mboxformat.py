@@ -6,7 +6,18 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from imapd.mailstore import floors, maildir, mboxchanges, mboxcheck, mboxlock, mboxsync, mboxtree
+from imapd.mailstore import (
+    floors,
+    maildir,
+    mboxchanges,
+    mboxcheck,
+    mboxlock,
+    mboxrestore,
+    mboxsync,
+    mboxtree,
+    rebuild,
+    tree,
+)
 from imapd.mailstore.bench import Bench, DiskSettings, explained, log
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding, Sight
@@ -105,24 +116,27 @@ class MboxFormat:
 
     def given(self, bench: Bench, directory: bytes) -> Given:
         """What X-IMAPbase says, if nobody was told of a later UID, and no other mailbox has that UIDVALIDITY, of which
-        this may be a copy."""
+        this may be a copy. Nor where it may be ours, and nothing tells how far its UIDs had got."""
         base = mboxsync.base_of(self._tree.path(directory))
         if base is None or base.uidvalidity in {box.uidvalidity for box in bench.index.boxes()}:
             return Given(0, 1, {}, ABSENT)
         if self._given.setdefault(base.uidvalidity, directory) != directory:
             return Given(0, 1, {}, ABSENT)
-        if floors.known(bench.root + b"/" + floors.FILE).get(base.uidvalidity, (0, 0))[0] > base.last_uid + 1:
+        floor = floors.known(bench.root + b"/" + floors.FILE).get(base.uidvalidity)
+        last = max(bench.index.last_uidvalidity(), tree.last_given(bench.root))
+        if base.last_uid + 1 < floor[0] if floor else base.uidvalidity <= last:
             return Given(0, 1, {}, ABSENT)
-        return Given(base.uidvalidity, base.last_uid + 1, {}, "")
+        return Given(base.uidvalidity, base.last_uid + 1, {}, "", floor[1] + rebuild.GAP if floor else 1)
 
     def follow(self, bench: Bench, box: BoxRow) -> BoxRow:
         return box
 
     def note_uids(self, bench: Bench, box: BoxRow, pairs: Sequence[tuple[int, bytes]]) -> None:
-        """Nothing: the second record of UIDs is in the file itself, as X-UID."""
+        mboxrestore.note(bench, box, self._tree.record(box.directory), pairs)
 
     def restore(self, bench: Bench, name: str, directory: bytes, before: BoxRow | None) -> bool:
-        return False  # `given` tells UIDVALIDITY when the mailbox is seen, and taking it in the UIDs
+        """Where it is False, `given` tells UIDVALIDITY when the mailbox is seen, and taking it in the UIDs."""
+        return mboxrestore.restore(bench, name, directory, before, self._tree.record(directory), self._words)
 
     def hand_over(self, bench: Bench, box: int) -> int:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:

@@ -12,10 +12,12 @@ import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imapd.mailstore.flagnames import FIRST_KEYWORD, KEYWORDS, FlagNames
+from imapd.mailstore.mboxfile import date_of
 from imapd.mailstore.mboxheader import FINGERPRINT, Head, Wanted
+from imapd.mailstore.mboxusual import Found
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.model.flags import SYSTEM_FLAGS
 
@@ -126,3 +128,29 @@ def wanted(box: BoxRow, row: MessageRow, keywords: list[str]) -> Wanted:
     letters = bytes([letter for letter, bit in _LETTERS.items() if row.mask & bit])
     words = [word for number, word in enumerate(keywords) if row.mask >> FIRST_KEYWORD + number & 1]
     return Wanted(letters + (b"O" if row.uid <= box.recent else b""), words, row.uid)
+
+
+class Stranger(NamedTuple):
+    """A message in the file, as far as its row needs it."""
+
+    place: int
+    octets: int
+    size: int
+    fingerprint: bytes
+    mask: int
+    date: int
+    uid: int | None
+    is_old: bool
+
+
+def stranger_of(found: Found, names: FlagNames, now: float) -> Stranger:
+    """A message that was found in the file."""
+    offset, text, end, _, size, line, head = found
+    date = date_of(line)
+    if date is None:
+        date = int(now)
+    fingerprint = head.fingerprint(line, end - text - len(head.octets))
+    if not head.fields:
+        return Stranger(offset, end - text, size, fingerprint, 0, date, None, False)
+    mask, is_old = mask_of(head, names), b"O" in head.letters
+    return Stranger(offset, end - text, size, fingerprint, mask, date, head.uid, is_old)

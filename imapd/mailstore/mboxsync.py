@@ -20,36 +20,24 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import FileLocked, Gone
+from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.maildir import open_message
-from imapd.mailstore.mboxfile import Scan, date_of, read_head
+from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, locked
 from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
-from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, mask_in_file, mask_of, pack_mask
-from imapd.mailstore.mboxusual import HEADER_LIMIT, Found
+from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, Stranger, mask_in_file, pack_mask, stranger_of
+from imapd.mailstore.mboxusual import HEADER_LIMIT
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 
 AT_ONCE: Final = 10_000
 LARGE: Final = 1 << 20
 TICK: Final = 0.05
 _KEEP_OLD_LOOKS: Final = 130.0
-
-
-class Stranger(NamedTuple):
-    """A message in the file, as far as its row needs it."""
-
-    place: int
-    octets: int
-    size: int
-    fingerprint: bytes
-    mask: int
-    date: int
-    uid: int | None
-    is_old: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,21 +238,10 @@ class _Look:
                 self._base = found.head.base
                 if found.head.is_pseudo:
                     continue
-            self._found.append(self._stranger(found))
+            self._found.append(stranger_of(found, self._names, self._bench.now))
             if limit is not None and len(self._found) >= limit:
                 return found.after
         return end
-
-    def _stranger(self, found: Found) -> Stranger:
-        offset, text, end, _, size, line, head = found
-        date = date_of(line)
-        if date is None:
-            date = int(self._bench.now)
-        fingerprint = head.fingerprint(line, end - text - len(head.octets))
-        if not head.fields:
-            return Stranger(offset, end - text, size, fingerprint, 0, date, None, False)
-        mask, is_old = mask_of(head, self._names), b"O" in head.letters
-        return Stranger(offset, end - text, size, fingerprint, mask, date, head.uid, is_old)
 
     # Matching rows and messages
 
@@ -380,6 +357,17 @@ class _Look:
             index.update_box(box.id, modseq=box.modseq + is_visible, uidnext=self._uidnext, recent=recent, **stamps)
         if is_visible:
             self._bench.changed.add(self._mail.path)
+
+
+def strangers(mail: Locked, names: FlagNames, now: float) -> tuple[Base | None, list[Stranger]]:
+    """All messages of a mail file, and what it says of UIDs."""
+    base, found = None, []
+    for one in Scan(mail.fd, 0, os.fstat(mail.fd).st_size):
+        if not one.offset:
+            base = one.head.base
+        if one.offset or not one.head.is_pseudo:
+            found.append(stranger_of(one, names, now))
+    return base, found
 
 
 def base_of(path: bytes) -> Base | None:

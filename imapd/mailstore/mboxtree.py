@@ -19,8 +19,10 @@ import re
 import stat
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from typing import Final
 
+from imapd.mailstore import uidrecord
 from imapd.mailstore.errors import BadMailboxName
 from imapd.mailstore.maildir import create_file, discard, sync_directory
 from imapd.mailstore.mboxfile import begins_like_mbox
@@ -64,6 +66,11 @@ class Tree:
 
     def path(self, directory: bytes) -> bytes:
         return self.root + b"/" + directory if directory else self.inbox
+
+    def record(self, directory: bytes) -> bytes:
+        """The path of the second record of a mailbox's UIDs (mailstore/mboxrestore)."""
+        name = b"-" + blake2b(directory, digest_size=16).hexdigest().encode() if directory else b""
+        return self.root + b"/" + uidrecord.FILE + name
 
     # Looking
 
@@ -149,14 +156,17 @@ class Tree:
             old, new = self.path(source), self.path(target)
             if os.path.lexists(old) and not os.path.lexists(new):
                 self._make_above(new, dir_mode)
+                with contextlib.suppress(FileNotFoundError):  # first, so that a crash leaves nothing to be done for it
+                    os.rename(self.record(source), self.record(target))
                 os.rename(old, new)
                 sync_directory(os.path.dirname(new))
                 self._tidy(os.path.dirname(old))
 
     def remove(self, directory: bytes) -> None:
         """Remove a mailbox."""
-        with contextlib.suppress(OSError):
-            discard(self.path(directory))
+        for path in (self.path(directory), self.record(directory)):
+            with contextlib.suppress(OSError):
+                discard(path)
 
     def _tidy(self, above: bytes) -> None:
         """Remove directories that have nothing in them any more."""

@@ -17,7 +17,8 @@ Rules:
 
 import contextlib
 from collections import defaultdict
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from imapd.mailstore import floors, maildir, tree, uidrecord
 from imapd.mailstore.bench import Bench, log
@@ -96,29 +97,55 @@ def restore(bench: Bench, name: str, directory: bytes, before: BoxRow | None) ->
     """Make a mailbox of a Maildir anew from its record, in place of the row before; False where that cannot be."""
     folder = bench.format.folder(bench.root, directory)
     record = uidrecord.read(folder + b"/" + uidrecord.FILE)
+    begin = beginning(bench, record, before)
+    if record is None or begin is None:
+        return False
+    names = FlagNames(folder, (), bench.now, bench.settings.file_mode)
+    put(bench, name, directory, before, record.uidvalidity, begin, names, _rows(folder, record, names, begin.modseq))
+    bench.changed.add(folder)
+    return True
+
+
+class Beginning(NamedTuple):
+    """UIDNEXT and modseq that a mailbox begins with which is made anew (rule 2)."""
+
+    uidnext: int
+    modseq: int
+
+
+def beginning(bench: Bench, record: uidrecord.UidRecord | None, before: BoxRow | None) -> Beginning | None:
+    """How a mailbox with that record begins anew; None where it cannot be made of it."""
     floor = floors.known(_floors(bench)).get(record.uidvalidity) if record else None
     others = {box.uidvalidity for box in bench.index.boxes() if before is None or box.id != before.id}
     if record is None or floor is None or record.uidvalidity in others:  # rule 1; a folder may be a copy of another
-        return False
-    uidnext, modseq = max(floor[0], record.uidnext) + GAP, floor[1] + GAP  # rule 2
-    if uidnext > LAST_UID:
-        return False
-    names = FlagNames(folder, (), bench.now, bench.settings.file_mode)
-    rows = _rows(folder, record, names, modseq)
+        return None
+    begin = Beginning(max(floor[0], record.uidnext) + GAP, floor[1] + GAP)
+    return begin if begin.uidnext <= LAST_UID else None
+
+
+def put(
+    bench: Bench,
+    name: str,
+    directory: bytes,
+    before: BoxRow | None,
+    uidvalidity: int,
+    begin: Beginning,
+    names: FlagNames,
+    rows: Sequence[MessageRow],
+) -> None:
+    """Put a mailbox into the index in place of the row before. The rows have the UID alone as their id."""
     uses = {name: use for use, name in bench.settings.special_use}
     with bench.index.transaction():
         if before is not None:
             bench.index.drop_box(before.id)
         special_use = uses.get(name, "") if before is None else before.special_use
         stamp = UNKNOWN if before is None else before.uidlist_stamp
-        box = bench.index.add_box(name, directory, record.uidvalidity, special_use, stamp)
+        box = bench.index.add_box(name, directory, uidvalidity, special_use, stamp)
         bench.index.add_keywords(box, names.added)
         bench.index.insert([row._replace(id=message_id(box, row.id)) for row in rows])
-        bench.index.update_box(box, uidnext=uidnext, modseq=modseq, recent=uidnext - 1)
-        bench.index.set_forgotten(box, modseq)  # rule 3
+        bench.index.update_box(box, uidnext=begin.uidnext, modseq=begin.modseq, recent=begin.uidnext - 1)
+        bench.index.set_forgotten(box, begin.modseq)  # rule 3
     log.warning("the mailbox %r was made anew from the record of its UIDs: %d messages", name, len(rows))
-    bench.changed.add(folder)
-    return True
 
 
 def _rows(folder: bytes, record: uidrecord.UidRecord, names: FlagNames, modseq: int) -> list[MessageRow]:

@@ -51,13 +51,14 @@ class BoxRow(NamedTuple):
 class Given(NamedTuple):
     """The UIDs that the messages of a mailbox had before it had rows: by the base names of their files (Maildir).
 
-    uidvalidity: 0 where nobody knows. stamp: what to remember it by, see mailstore/foreign.
+    uidvalidity: 0 where nobody knows. stamp: what to remember it by, see mailstore/foreign. modseq: to begin with.
     """
 
     uidvalidity: int
     uidnext: int
     uids: dict[bytes, int]
     stamp: str
+    modseq: int = 1
 
 
 class MessageRow(NamedTuple):

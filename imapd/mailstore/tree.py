@@ -81,7 +81,10 @@ def discover(bench: Bench) -> frozenset[bytes]:
             for name, directory in new.items():
                 before = given[name]
                 stamp = TAKING + before.stamp if before.uidvalidity else before.stamp
-                bench.index.add_box(name, directory, uidvalidities[name], uses.get(name, ""), stamp)
+                box = bench.index.add_box(name, directory, uidvalidities[name], uses.get(name, ""), stamp)
+                if before.modseq > 1:
+                    bench.index.update_box(box, modseq=before.modseq)
+                    bench.index.set_forgotten(box, before.modseq)
         bench.changed |= {bench.folder(row) for row in gone}
     return frozenset(unfit)
 

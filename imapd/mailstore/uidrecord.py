@@ -4,7 +4,8 @@
     <UID> <checksum> <what the message is known by>
     ...
 
-A message is known by the base name of its file, in which "%" and line feeds are written as %25 and %0A. The checksum is
+A message is known by the base name of its file (in an mbox: by its fingerprint), in which "%" and line feeds are
+written as %25 and %0A. The checksum is
 a CRC-32 over UIDVALIDITY, UID and that, in hexadecimal, so a line of another mailbox is none of this one.
 
 Rules:
@@ -14,9 +15,12 @@ Rules:
 2. A line that does not fit its checksum says nothing, and costs its message the UID; the other lines hold.
 3. Of two lines for one message the later one counts. Lines of expunged messages stay until more than half are such.
 4. The record says which UIDs were given to what, and not which UIDs were not given (mailstore/floors does).
+5. Base names of files are unique. Fingerprints of messages in an mbox need not be: of several with the same one the
+   record cannot tell which is which.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -38,8 +42,11 @@ class UidRecord(NamedTuple):
     uids: dict[bytes, int]
 
 
-def read(path: bytes) -> UidRecord | None:
-    """The record in a file; None where there is none, or it is not known whose it is."""
+def read(path: bytes, twins: bool = True) -> UidRecord | None:
+    """The record in a file; None where there is none, or it is not known whose it is.
+
+    twins: without them, what was ever known by the same as another message is left out (rule 5).
+    """
     try:
         fd = maildir.open_message(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -54,7 +61,11 @@ def read(path: bytes) -> UidRecord | None:
     for line in lines:
         if pair := _pair(start, line):
             known[pair[0]] = pair[1]
-    return UidRecord(uidvalidity, max(known, default=0) + 1, {base: uid for uid, base in sorted(known.items())})
+    uids = {base: uid for uid, base in sorted(known.items())}
+    if not twins and len(uids) < len(known):
+        times = Counter(known.values())
+        uids = {base: uid for base, uid in uids.items() if times[base] == 1}
+    return UidRecord(uidvalidity, max(known, default=0) + 1, uids)
 
 
 def _uidvalidity(head: bytes) -> int:

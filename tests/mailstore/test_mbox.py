@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import time
+from array import array
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from imapd.mailstore.errors import Denied, FileLocked, NoSuchMailbox
 from imapd.mailstore.mboxlock import take
 from imapd.mailstore.mboxtree import level_to_disk, name_of
 from imapd.mailstore.message import to_wire
+from imapd.mailstore.rebuild import GAP
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import WIRE, Crash, WaitingLoop, Worker
 
@@ -310,20 +312,68 @@ def test_a_lost_index_costs_no_uids_that_were_written_back(worker, file):
     other.store.close()
 
 
-def test_a_lost_index_never_gives_a_uid_again_that_the_file_does_not_know(worker, file):
+@pytest.mark.parametrize("lost", ["", "imapd-uids", "imapd-floors", "imapd-[uf]*s"])
+def test_a_lost_index_never_gives_a_uid_again_that_the_file_does_not_know(worker, file, lost):
     mailbox = worker.open()
     mailbox.snapshot()
     mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Seen"}))
     mailbox.close()
     deliver(file, text(4), text(5))
     assert subjects(worker) == {1: 1, 2: 2, 3: 3, 4: 4, 5: 5}  # 4 and 5 are in the index alone
-    uidvalidity = worker.ann.status("INBOX").uidvalidity
+    before = worker.ann.status("INBOX")
     worker.store.close()
-    for path in (file.parent / "ann.folders").glob("imapd-index*"):
+    for path in [
+        *file.parent.glob("ann.folders/imapd-index*"),
+        *(file.parent.glob("ann.folders/" + lost) if lost else ()),
+    ]:
         path.unlink()
-    file.write_bytes(file.read_bytes().replace(mbox(text(4)), b""))
+    file.write_bytes(file.read_bytes().replace(mbox(text(5)), b""))
+    deliver(file, text(6))
     other = Worker(file, kinds=Kinds(root=str(file.parent)))
-    assert other.ann.status("INBOX").uidvalidity != uidvalidity
+    status = other.ann.status("INBOX")
+    if lost:
+        assert status.uidvalidity > before.uidvalidity
+    else:  # the second record knows 4 and 5
+        assert status.uidvalidity == before.uidvalidity
+        assert status.highestmodseq >= before.highestmodseq + GAP
+        assert subjects(other) == {1: 1, 2: 2, 3: 3, 4: 4, before.uidnext + GAP: 6}
+    other.store.close()
+
+
+def test_of_messages_that_are_alike_no_record_tells_which_is_which(worker, file):
+    """One header, two texts of one length: by X-UID or their order they are told apart, and not by the record."""
+    deliver(file, text(4, b"one"), text(4, b"two"))
+    mailbox = worker.open()
+    assert mailbox.snapshot().uids[3:] == array("I", [4, 5])
+    mailbox.change_flags([4], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    mailbox.close()
+    worker.store.close()
+    for path in file.parent.glob("ann.folders/imapd-index*"):
+        path.unlink()
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    texts = other.texts()
+    assert texts.keys() & {4, 5} == set()
+    assert texts[max(texts)] == to_wire(text(4, b"two"))
+    other.store.close()
+
+
+def test_the_record_of_uids_goes_where_its_mailbox_goes(worker, file):
+    worker.ann.create("A")
+    worker.ann.create("A/B")
+    worker.put("A")
+    worker.put("A/B")
+    worker.ann.rename("A", "C")
+    before = {name: worker.ann.status(name).uidvalidity for name in ("C", "C/B")}
+    worker.store.close()
+    for path in file.parent.glob("ann.folders/imapd-index*"):
+        path.unlink()
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    assert {name: other.ann.status(name).uidvalidity for name in before} == before
+    assert list(other.look("C/B")) == [1]
+    other.ann.delete("C/B")
+    other.ann.delete("C")
+    assert not [path for path in file.parent.rglob("*imapd-uids*") if path.name != "imapd-uids"]
     other.store.close()
 
 
