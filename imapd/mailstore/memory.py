@@ -463,9 +463,9 @@ class MemoryMessage:
         end = self._text.find(b"\r\n\r\n")
         return self._text if end < 0 else self._text[: end + 4]
 
-    def chunks(self) -> Iterator[bytes]:
-        for start in range(0, len(self._text), CHUNK):
-            yield self._text[start : start + CHUNK]
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        for begin in range(start, len(self._text), CHUNK):
+            yield self._text[begin : begin + CHUNK]
 
     def close(self) -> None:
         pass

@@ -22,6 +22,7 @@ from imapd.mailstore.bench import disk_errors
 from imapd.mailstore.errors import Corrupt
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.maildir import PIECE
+from imapd.mailstore.places import BEGINNING, Place, Places
 from imapd.model.loop import Loop
 
 IN_MEMORY: Final = 512 * 1024
@@ -107,8 +108,12 @@ class LocalSpool:
 class LocalMessage:
     """An open message, a slice of a file. The file stays readable when it is renamed or removed meanwhile."""
 
-    def __init__(self, opened: Slice, size: int, loop: Loop, content: bytes | None = None) -> None:
+    def __init__(
+        self, opened: Slice, size: int, loop: Loop, content: bytes | None = None, places: Places | None = None
+    ) -> None:
+        """places: what is known of the message, where it is to be remembered for the next time."""
         self._slice: Slice | None = opened
+        self._places = places or Places()
         self._loop = loop
         self._content = content
         self.size = size
@@ -118,17 +123,20 @@ class LocalMessage:
             return b"".join(self.chunks())
         return self._content
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
         if self._content is not None:
-            for start in range(0, len(self._content), PIECE):
-                yield self._content[start : start + PIECE]
+            for begin in range(start, len(self._content), PIECE):
+                yield self._content[begin : begin + PIECE]
             return
-        left = self.size
-        for piece in self._pieces(PIECE // 2):
+        place = self._places.before(start)
+        left, skipped = self.size - place.wire, start - place.wire
+        for piece in self._pieces(PIECE // 2, place):
             if len(piece) > left:
                 break
             left -= len(piece)
-            yield piece
+            if skipped < len(piece):
+                yield piece[skipped:]
+            skipped = max(0, skipped - len(piece))
             self._loop.breathe()
         if left:
             # Another program changed the file in place after its octets were counted. The announced size cannot be
@@ -147,14 +155,16 @@ class LocalMessage:
             self._loop.breathe()
         return bytes(read)
 
-    def _pieces(self, size: int) -> Iterator[bytes]:
-        """The message with CRLF line ends; a piece is at most twice `size` long."""
-        offset, last = 0, -1
+    def _pieces(self, size: int, begin: Place = BEGINNING) -> Iterator[bytes]:
+        """The message with CRLF line ends, from a place on; a piece is at most twice `size` long."""
+        wire, offset, last = begin
         with disk_errors():
             while data := _read_at(self._open(), size, offset, self._loop):
                 offset += len(data)
                 piece = to_wire(data, last)
+                wire += len(piece)
                 last = data[-1]
+                self._places.note(Place(wire, offset, last))
                 yield piece
 
     def _open(self) -> Slice:

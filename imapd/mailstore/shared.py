@@ -29,7 +29,9 @@ from imapd.mailstore.errors import (
 from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
+from imapd.mailstore.maildir import PIECE
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
+from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import mend_size
@@ -64,6 +66,7 @@ class SharedMailbox:
         self._rendered_to = 0  # up to which UIDNEXT what is missing was found out
         self._columns = ColumnFile(account.root, row.id, row.uidvalidity, account.settings.file_mode)
         self._unkept = 0  # changes that the file of columns lacks
+        self._places = KnownPlaces()
         self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
 
     @property
@@ -263,7 +266,7 @@ class SharedMailbox:
         octets = opened.octets + opened.hidden
         try:
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(opened, row.size, loop)
+                return LocalMessage(opened, row.size, loop, places=self._places_of(row.uid, octets))
             content = read_whole(opened, loop) if octets <= IN_MEMORY else None
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
@@ -273,10 +276,14 @@ class SharedMailbox:
                     self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
             elif content is None:
                 self._counted[row.uid] = octets
-            return LocalMessage(opened, size, loop, content)
+            return LocalMessage(opened, size, loop, content, self._places_of(row.uid, octets))
         except BaseException:
             opened.close()
             raise
+
+    def _places_of(self, uid: int, octets: int) -> Places | None:
+        """What is known of a message; of those that are read in one piece there is nothing to know."""
+        return self._places.of(uid, octets) if octets > PIECE else None
 
     # What FETCH sends of messages again and again
 

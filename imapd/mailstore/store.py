@@ -197,8 +197,8 @@ class Message(Protocol):
     def header(self) -> bytes:
         """The header with the empty line that ends it, CRLF line ends; reads no more of the file than it must."""
 
-    def chunks(self) -> Iterator[bytes]:
-        """The whole message in pieces of at most about 128 kB; their lengths add up to `size` exactly."""
+    def chunks(self, start: int = 0) -> Iterator[bytes]:
+        """The message from an octet on, in pieces of at most about 128 kB; their lengths add up to `size` exactly."""
 
     def close(self) -> None:
         """Free the message."""

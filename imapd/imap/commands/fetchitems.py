@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.extension import Column, FetchItem, Need, Piece, Record
-from imapd.mailstore.store import Text
+from imapd.mailstore.store import Message, Text
 from imapd.mime import header, parts
 from imapd.mime.pieces import slices
 from imapd.wire import writer
@@ -152,9 +152,7 @@ class Section(Body):
     def render(self, record: Record) -> bytes | Streamed | None:
         assert record.message is not None
         if self.section == _WHOLE:
-            if record.message.size <= IN_MEMORY:
-                return from_memory(self.label, b"".join(record.message.chunks()), self.partial)
-            return streamed(self.label, record.message.size, record.message.chunks(), self.partial)
+            return read_out(self.label, record.message, (0, record.message.size), self.partial)
         text = self.section.text
         if text is not None and text.startswith("HEADER."):
             whole = self._octets(record, "HEADER")
@@ -165,8 +163,7 @@ class Section(Body):
         place = None if self._is_top_header(text) else self._place(record, text)
         if place is None or place[1] <= IN_MEMORY:
             return from_memory(self.label, self._octets(record, text), self.partial)
-        chunks = cut(record.message.chunks(), *place)
-        return streamed(self.label, place[1], chunks, self.partial)
+        return read_out(self.label, record.message, place, self.partial)
 
     def column(self, piece: Piece) -> Column | None:
         """Chosen header fields of the message itself are kept by the store, if they are not many."""
@@ -255,6 +252,20 @@ def from_memory(label: bytes, octets: bytes | None, partial: Partial = None, bin
     if len(octets) <= IN_MEMORY:
         return b"%b %b{%d}\r\n%b" % (label, b"~" if binary else b"", len(octets), octets)
     return Held(label, len(octets), slices(octets), binary)
+
+
+def read_out(label: bytes, message: Message, place: tuple[int, int], partial: Partial) -> bytes | Streamed:
+    """The item with the octets of a message at a place (start and length), or the part of them that was asked for.
+
+    What stands before that part is not read, if the store knows how.
+    """
+    start, length = place
+    if partial is not None:
+        start, length = start + partial[0], max(0, min(partial[1], length - partial[0]))
+    chunks = cut(message.chunks(start), 0, length) if length else ()
+    if length <= IN_MEMORY:
+        return from_memory(label, b"".join(chunks))
+    return Streamed(label, length, chunks)
 
 
 def streamed(

@@ -99,7 +99,7 @@ class Pieces:
 
     def again(self) -> Iterator[bytes]:
         """The octets, from the beginning."""
-        octets = pieces.decoded(cut(self._message.chunks(), *self._place), self._encoding)
+        octets = pieces.decoded(cut(self._message.chunks(self._place[0]), 0, self._place[1]), self._encoding)
         for piece in pieces.with_crlf(octets) if self._line_ends else octets:
             yield piece
             self._breathe()
