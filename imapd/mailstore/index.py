@@ -161,10 +161,10 @@ class Index(MailboxTable):
     def _messages(self, which: str, values: Sequence[Any] = ()) -> list[MessageRow]:
         with meaning():
             found = self._all(f"SELECT {_MESSAGE}, sum FROM message {which}", values)
-            rows = [_message(row) for row in found]
-            if any(message_sum(row) != check for row, (*_, check) in zip(rows, found, strict=True)):
-                raise Corrupt(reason=_NOT_AS_WRITTEN)
-            return rows
+            for key, _, file, base, mask, modseq, size, octets, date, _, check in found:
+                if packed_sum(key, mask, modseq, size, octets, date, base or base_of(file)) != check:
+                    raise Corrupt(reason=_NOT_AS_WRITTEN)
+            return [_message(row) for row in found]
 
     def message(self, box: int, uid: int) -> MessageRow | None:
         rows = self._messages("WHERE id = ?", (box << 32 | uid,))
