@@ -1,8 +1,8 @@
 """Trials of a damaged index: whatever becomes of its file, no UID has the text of another message.
 
-    python -m tests.faults.index [--flips 10000] [--seed 1]
+    python -m tests.faults.index [--flips 10000] [--seed 1] [--format mbox]
 
-A Maildir with a known text under each UID is copied, its index damaged, while it is closed or while a session has it
+A Maildir, or mboxes, with a known text under each UID is copied, its index damaged, while it is closed or while a session has it
 open: bits flipped, pages zeroed or filled with nonsense, the file cut at every 512 octets, deleted, replaced by an older
 copy; deleted with bits flipped in the records beside it. Then everything is read by a client that selects again when it
 is told to. Each UID has its own text still, or UIDVALIDITY has risen; no message is missing; a message that comes then
@@ -45,10 +45,14 @@ class Truth:
 
 
 class Canaries:
-    """A Maildir whose worker has gone, and what is true of it."""
+    """An account whose worker has gone, and what is true of it."""
 
-    def __init__(self, home: Path, messages: int = 40) -> None:
+    def __init__(self, home: Path, messages: int = 40, is_mbox: bool = False) -> None:
         self.home = home
+        self.is_mbox = is_mbox
+        if is_mbox:
+            home.mkdir()
+            (home / "inbox").touch()
         worker = Worker(home)
         worker.ann.create("A")
         self.truth = {name: Truth(worker.ann.status(name).uidvalidity) for name in ("INBOX", "A")}
@@ -107,7 +111,11 @@ class Canaries:
         raise AssertionError
 
     def _check_newcomer(self, worker: Worker, home: Path) -> None:
-        deliver(home, b"new: 1\n\n")
+        if self.is_mbox:
+            with open(home / "inbox", "ab") as inbox:
+                inbox.write(b"From ann@example.org Mon Nov 23 10:00:00 2026\nnew: 1\n\n\n")
+        else:
+            deliver(home, b"new: 1\n\n")
         truth = self.truth["INBOX"]
         uidvalidity, texts = self._patiently(worker, "INBOX")
         (uid,) = [uid for uid, text in texts.items() if text == b"new: 1\r\n\r\n"]
@@ -212,11 +220,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Damage an index in many ways, and look for a wrong text.")
     parser.add_argument("--flips", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--format", choices=("maildir", "mbox"), default="maildir")
     options = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - nothing here need be durable
     seen: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory(dir=memory) as place:
-        canaries = Canaries(Path(place) / "canaries")
+        canaries = Canaries(Path(place) / "canaries", is_mbox=options.format == "mbox")
         for trial in trials(options.flips, seed=options.seed, size=(canaries.home / INDEX).stat().st_size):
             try:
                 outcome = trial.run(canaries, Path(place) / "ann")

@@ -256,9 +256,19 @@ def test_a_damaged_index_never_gives_a_wrong_text(tmp_path, canaries, trial):
     assert trial.run(canaries, tmp_path / "ann") in ("kept", "raised")
 
 
+@pytest.mark.parametrize("trial", [*trials(flips=2, truncations=2)], ids=str)
+def test_a_damaged_index_of_mboxes_never_gives_a_wrong_text(tmp_path, mboxes, trial):
+    assert trial.run(mboxes, tmp_path / "ann") in ("kept", "raised")
+
+
 @pytest.fixture(scope="module")
 def canaries(tmp_path_factory):
     return Canaries(tmp_path_factory.mktemp("canaries") / "ann", messages=40)
+
+
+@pytest.fixture(scope="module")
+def mboxes(tmp_path_factory):
+    return Canaries(tmp_path_factory.mktemp("mboxes") / "ann", messages=40, is_mbox=True)
 
 
 def test_the_trials_notice_a_wrong_text(tmp_path, canaries, monkeypatch):

@@ -82,6 +82,62 @@ def full_after_a_crash(place: Path) -> None:
     read_and_delete(Worker(place / "ann", WaitingLoop()))
 
 
+def mbox_in(place: Path) -> Worker:
+    (place / "ann").mkdir(parents=True)
+    (place / "ann" / "inbox").touch()
+    return prepared(place)
+
+
+def read_and_delete_in_an_mbox(place: Path, worker: Worker) -> None:
+    """A full disk takes nothing and tears nothing. What is expunged is gone for clients at once, also after a crash, and
+    from the file when there is room for a second one."""
+    inbox = place / "ann" / "inbox"
+    before = inbox.read_bytes()
+    mailbox = worker.open()
+    assert list(worker.texts().values()) == TEXTS
+    for texts in (TEXTS[:1] * 10, TEXTS):
+        with pytest.raises(NoSpace):
+            worker.put("INBOX", *texts)
+        assert inbox.read_bytes() == before
+    with pytest.raises(NoSpace):
+        mailbox.copy(range(1, 31), "INBOX")
+    assert inbox.read_bytes() == before
+    gone = list(range(1, 21))
+    assert list(mailbox.change_flags(gone, FlagChange.ADD, frozenset({"\\Deleted"}))) == gone
+    assert list(mailbox.expunge(None)) == gone
+    assert list(worker.texts().values()) == TEXTS[20:]
+    mailbox.close()
+    assert inbox.read_bytes() == before
+    assert sorted(os.listdir(inbox.parent)) == sorted({*os.listdir(inbox.parent)} - {".inbox.imapd-new", "inbox.lock"})
+    worker.crash()
+    worker = Worker(place / "ann", WaitingLoop())
+    assert list(worker.texts().values()) == TEXTS[20:]
+    (place / "ballast").unlink()
+    worker.open().close()
+    assert inbox.stat().st_size < len(before) / 2
+    assert list(worker.texts().values()) == TEXTS[20:]
+    worker.put("INBOX", TEXTS[0])
+    assert list(worker.texts()) == [*range(21, 31), max(worker.texts())]
+
+
+def mbox_full_while_open(place: Path) -> None:
+    worker = mbox_in(place)
+    fill(place)
+    read_and_delete_in_an_mbox(place, worker)
+
+
+def mbox_full_before_the_login(place: Path) -> None:
+    mbox_in(place).store.close()
+    fill(place)
+    read_and_delete_in_an_mbox(place, Worker(place / "ann", WaitingLoop()))
+
+
+def mbox_full_after_a_crash(place: Path) -> None:
+    mbox_in(place).crash()
+    fill(place)
+    read_and_delete_in_an_mbox(place, Worker(place / "ann", WaitingLoop()))
+
+
 def read_only(place: Path) -> None:
     prepared(place).store.close()
     deliver(place / "ann")
@@ -104,7 +160,13 @@ def read_only(place: Path) -> None:
     assert len(worker.texts()) == 32
 
 
-@pytest.mark.parametrize("deed", ["full_while_open", "full_before_the_login", "full_after_a_crash", "read_only"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "full_while_open", "full_before_the_login", "full_after_a_crash", "read_only",
+        "mbox_full_while_open", "mbox_full_before_the_login", "mbox_full_after_a_crash",
+    ],
+)  # fmt: skip
 def test_a_small_disk(tmp_path, deed):
     on_a_small_disk(tmp_path, deed)
 
