@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-RESERVE_FILE: Final = b"imapd-reserve"
 LOCK_FILE: Final = b"imapd.lock"
 _PUT_BY: Final = 4
 """Closed mailboxes whose columns an account keeps while it is awake: 36 octets a message."""
@@ -306,7 +305,7 @@ class AccountCore:
 
     def _make_room(self) -> bool:
         """Give up what we can do without; whether there was anything."""
-        return reserve.give_back([self.root + b"/" + RESERVE_FILE, *rendered.files(self.root)])
+        return reserve.give_back([self.root + b"/" + reserve.FILE, *rendered.files(self.root)])
 
     def _mended(self, work: Callable[[Bench], Result], now: float) -> Result:
         try:
@@ -380,7 +379,7 @@ class AccountCore:
         self.unfit = tree.discover(bench)
         rebuild.complete(bench)
         tree.sweep(bench)
-        reserve.keep(self.root + b"/" + RESERVE_FILE, self.settings.file_mode)
+        reserve.keep(self.root + b"/" + reserve.FILE, self.settings.file_mode)
         self._begun = self._identity
 
     def _close_writer(self) -> None:

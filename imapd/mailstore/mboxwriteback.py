@@ -10,14 +10,20 @@ the last session here has closed the mailbox, or when the file is rewritten for 
 3. A large file is rewritten for flags only when many messages wait; for expunged messages when the mailbox is closed,
    and before that only when they make up much of the file. A small one is rewritten at once.
 4. The commit of the new places follows the renaming. After a crash between, the next look finds the messages again.
+5. A full disk has no room for a second file. Then expunged messages at the end of the file are cut off, which makes
+   room; others stay in it until there is some, and nobody here sees them. Nothing is moved within the file: a crash
+   would tear a message.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from imapd.mailstore import rendered, reserve
 from imapd.mailstore.bench import Bench
+from imapd.mailstore.errors import NoSpace, OverQuota, StoreError
 from imapd.mailstore.mboxfile import read_head
 from imapd.mailstore.mboxheader import Base, fields, parse, patches
 from imapd.mailstore.mboxlock import Locked
@@ -53,7 +59,13 @@ def write_back(bench: Bench, box: BoxRow, mail: Locked) -> None:
         without_room = _patch(bench, box, mail, pending)
         if not without_room or (size > MEDIUM and without_room < MANY):
             return
-    _Rewriting(bench, box, mail, graves).run()
+    try:
+        _Rewriting(bench, box, mail, graves).run()
+    except (OSError, NoSpace, OverQuota) as error:
+        is_full = isinstance(error, StoreError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full or not _cut_tail(bench, box, mail, graves):
+            raise
+        write_back(bench, bench.box(box.id), mail)  # there is more room now, and less to do
 
 
 def write_all(bench: Bench, box: BoxRow, mail: Locked) -> None:
@@ -88,6 +100,27 @@ def _patch(bench: Bench, box: BoxRow, mail: Locked, pending: Sequence[MessageRow
     return without_room
 
 
+def _cut_tail(bench: Bench, box: BoxRow, mail: Locked, graves: Sequence[Grave]) -> bool:
+    """Cut off the expunged messages behind all others; whether there are any (rule 5).
+
+    Nothing where the file has been replaced already: what stands there now was not looked at.
+    """
+    if not os.path.samestat(os.fstat(mail.fd), os.lstat(mail.path)):
+        return False
+    last = bench.index.last_in_file(box.id)
+    tail = [grave for grave in graves if last is None or grave.place > last.place]
+    if not tail:
+        return False
+    os.ftruncate(mail.fd, tail[0].place)
+    os.fsync(mail.fd)
+    with bench.index.settling():
+        bench.index.fill_graves([grave.key for grave in tail])
+        stamp = str(Seen.of(os.fstat(mail.fd)))
+        bench.index.update_box(box.id, new_stamp=stamp, cur_stamp=str(Owed(kept_versions(mail.path))), doubt=bench.now)
+    bench.changed.add(mail.path)
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Extent:
     """A piece of the old file, up to the next From_ line, and what is there."""
@@ -112,8 +145,22 @@ class _Rewriting:
 
     def run(self) -> None:
         bench, mail = self._bench, self._mail
+        spare = bench.root + b"/" + reserve.FILE
+        reserve.keep(spare, bench.settings.file_mode)
+        if not os.path.lexists(spare):
+            raise OSError(errno.ENOSPC, "no room to write down afterwards what stands where", mail.path)
         note_replacing(bench, self._box, mail)
         rewrite(mail, self._parts())
+        try:
+            self._commit()
+        except (NoSpace, OverQuota):
+            if not reserve.give_back([bench.root + b"/" + reserve.FILE, *rendered.files(bench.root)]):
+                raise
+            self._commit()  # or nothing could be read until there is room: the places are others now
+        bench.changed.add(mail.path)
+
+    def _commit(self) -> None:
+        bench, mail = self._bench, self._mail
         before = sorted(self._rows)
         after = sorted(self._after)
         with bench.index.settling():  # rule 4
@@ -125,7 +172,6 @@ class _Rewriting:
                 cur_stamp=str(Owed(kept_versions(mail.path))),
                 doubt=bench.now,
             )
-        bench.changed.add(mail.path)
 
     def _extents(self) -> Iterator[_Extent]:
         known: list[MessageRow | Grave] = sorted([*self._rows, *self._graves], key=lambda one: one.place)

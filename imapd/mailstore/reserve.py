@@ -11,6 +11,7 @@ from typing import Final
 
 from imapd.mailstore import maildir
 
+FILE: Final = b"imapd-reserve"
 OCTETS: Final = 128 * 1024
 
 

@@ -120,6 +120,31 @@ def read_and_delete_in_an_mbox(place: Path, worker: Worker) -> None:
     assert list(worker.texts()) == [*range(21, 31), max(worker.texts())]
 
 
+def mbox_full_and_the_last_ones_deleted(place: Path) -> None:
+    """What stands at the end of the file makes room when it is expunged."""
+    worker = mbox_in(place)
+    inbox = place / "ann" / "inbox"
+    fill(place)
+    before = inbox.read_bytes()
+    mailbox = worker.open()
+    for gone, is_rewritten in ((range(26, 31), False), ([1, 2, 3, *range(8, 26)], True)):
+        mailbox.change_flags(list(gone), FlagChange.ADD, frozenset({"\\Deleted"}))
+        assert list(mailbox.expunge(None)) == list(gone)
+        left = [TEXTS[uid - 1] for uid in mailbox.snapshot().uids]
+        assert list(worker.texts().values()) == left
+        assert before.startswith(inbox.read_bytes()) != is_rewritten
+        assert inbox.stat().st_size < sum(map(len, left)) + 300 * len(left)
+    worker.crash()
+    worker = Worker(place / "ann", WaitingLoop())
+    assert worker.texts() == {uid: TEXTS[uid - 1] for uid in range(4, 8)}
+    mailbox = worker.open()
+    mailbox.change_flags(range(4, 8), FlagChange.ADD, frozenset({"\\Deleted"}))
+    assert list(mailbox.expunge(None)) == [4, 5, 6, 7]
+    assert inbox.stat().st_size == 0
+    worker.put("INBOX", TEXTS[0])
+    assert worker.texts() == {31: TEXTS[0]}
+
+
 def mbox_full_while_open(place: Path) -> None:
     worker = mbox_in(place)
     fill(place)
@@ -165,6 +190,7 @@ def read_only(place: Path) -> None:
     [
         "full_while_open", "full_before_the_login", "full_after_a_crash", "read_only",
         "mbox_full_while_open", "mbox_full_before_the_login", "mbox_full_after_a_crash",
+        "mbox_full_and_the_last_ones_deleted",
     ],
 )  # fmt: skip
 def test_a_small_disk(tmp_path, deed):
