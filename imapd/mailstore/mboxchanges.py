@@ -122,6 +122,22 @@ class _Adding:
             raise
         return Placed(box.uidvalidity, tuple([row.uid for row in self._rows]), ())
 
+    def begin_mailbox(
+        self, sources: Sequence[_Source], fresh: bytes, source: BoxRow, buried: Sequence[MessageRow]
+    ) -> None:
+        """Write into a file outside the tree, which becomes a mailbox by the commit that buries the messages."""
+        box, index = self._box, self._bench.index
+        self._compose(sources, 0)
+        self._write(sources, b"")
+        os.fsync(self._mail.fd)
+        with index.transaction():
+            goal = self._bench.box(index.add_box(box.name, box.directory, box.uidvalidity, ""))
+            index.add_moving([(fresh, box.directory)])
+            if buried:
+                _bury(self._bench, source, buried)
+            insert(self._bench, goal, self._names, [row._replace(id=goal.id << 32 | row.uid) for row in self._rows])
+            index.update_box(goal.id, new_stamp=str(Seen.of(os.fstat(self._mail.fd))), doubt=self._bench.now)
+
     def _compose(self, sources: Sequence[_Source], place: int) -> int:
         """Make rows and heads; how much is to be written."""
         begin = place
@@ -268,19 +284,15 @@ def empty_inbox_into(bench: Bench, name: str, words: Sequence[str]) -> None:
     ):
         inbox = look_whole(bench, inbox.id, mail, words)
         rows = bench.index.rows(inbox.id)
-        with bench.index.transaction():
-            goal = bench.box(bench.index.add_box(name, directory, uidvalidity, ""))
-            bench.index.add_moving([(fresh, directory)])
+        goal = BoxRow(0, name, directory, uidvalidity, 1, 1, 0, "", "", "", 0.0, 0, 0, "")  # until the commit
         names, source_names = bench.names(goal), bench.names(inbox)
         sources = [_copied(bench, mail, row, translated(row.mask, source_names, names)) for row in rows]
         try:
-            _Adding(bench, goal, target, names).run(sources, [(inbox, rows)] if rows else [])
+            _Adding(bench, goal, target, names).begin_mailbox(sources, fresh, inbox, rows)
         except UnknownOutcome:
             raise
         except (OSError, StoreError):
-            with contextlib.suppress(StoreError), bench.index.transaction():
-                bench.index.drop_box(goal.id)
-                bench.index.clear_moving()
+            bench.format.remove_mailbox(bench.root, fresh)
             raise
     bench.format.settle(bench)
     clean_up(bench, inbox.id, words)
