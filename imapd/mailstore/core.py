@@ -285,10 +285,11 @@ class AccountCore:
             pause = min(2 * pause, _LONGEST_FILE_PAUSE)
 
     def _locked(self, work: Callable[[Bench], Result], vital: bool, deadline: float) -> Result:
-        now = self.loop.time()
         with disk_errors():
             try:
-                return self._lock.run(lambda: self._on_bench(work, now, vital), deadline)
+                # The time is taken when the lock is there: what is young is not believed (mailstore/sync, rule 5), and
+                # a time from before a long wait would make it look old.
+                return self._lock.run(lambda: self._on_bench(work, self.loop.time(), vital), deadline)
             except FileNotFoundError as error:
                 if os.path.lexists(self.root):
                     raise

@@ -20,8 +20,8 @@ from imapd.model.loop import Loop
 
 AWAKE = 64
 """Accounts that keep their databases open: about 3 MB and 300 descriptors of a worker."""
-WRITING = 8
-"""Those among them that keep them open for writing: up to 4 MB."""
+WRITING = 24
+"""Those among them that keep them open for writing: up to 12 MB."""
 
 
 class LocalStore:

@@ -660,3 +660,20 @@ def test_a_large_mailbox_is_taken_in_by_parts_that_are_few_where_names_tell_size
     monkeypatch.setattr(maildir, "looks", lambda folder: looks.append(folder) or listings(folder))
     assert len(worker.look()) == 10
     assert len(looks) == parts
+
+
+def test_what_changed_while_the_lock_was_waited_for_is_young(home, monkeypatch):
+    loop = PlainLoop(time.time())
+    worker = Worker(home, loop)
+    worker.put()
+    core = worker.ann._core
+    run = core._lock.run
+
+    def slow(work, *deadline):
+        loop.advance(1.0)
+        os.utime(home / "new", (loop.time(), loop.time()))  # as a delivery of this moment
+        return run(work, *deadline)
+
+    monkeypatch.setattr(core._lock, "run", slow)
+    worker.look(read_only=True)
+    assert core.reader.box_named("INBOX").new_stamp == ""
