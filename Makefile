@@ -17,6 +17,7 @@ STAMP = $(VENV)/installed
 FUZZ_SECONDS ?= 200
 KILLS ?= 5000
 CUTS ?= 3000
+FLIPS ?= 10000
 DELIVERY_SECONDS ?= 600
 
 .PHONY: run test quick check bench bench-full bench-plot bench-directories fuzz hostile faults docs clean
