@@ -70,6 +70,8 @@ faults: $(STAMP)-test
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.failingcalls || status=1; \
+	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format mbox || status=1; \
 	exit $$status
