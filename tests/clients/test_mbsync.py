@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tests.clients.conftest import deliver, message
+from tests.support.daemon import Daemon
 
 CONFIGURATION = """\
 IMAPAccount test
@@ -131,3 +132,44 @@ def test_deletions_and_flags_go_both_ways(mbsync, shared_daemon, person):
         assert client.ok("SEARCH ALL") == [b"* SEARCH 1 2 3 4"]
     answered = next(path for path in (mbsync.near / "INBOX").glob("???/*") if b"Number 2" in path.read_bytes())
     assert "R" in answered.name.split(":2,")[1]
+
+
+def test_an_mbox_is_synchronised_both_ways(tmp_path, program):
+    near = tmp_path / "near"
+    near.mkdir()
+    config = tmp_path / "mbsyncrc"
+    daemon = Daemon(tmp_path / "imapd", people={"anna": "secret"}, mail="format = mbox").start()
+    try:
+        tls = "SSLType None\nAuthMechs LOGIN"
+        config.write_text(
+            CONFIGURATION.format(port=daemon.port, user="anna", password=daemon.people["anna"], near=near, tls=tls)
+        )
+
+        def mbsync():
+            command = [program("mbsync"), "-c", str(config), "-a"]
+            subprocess.run(command, check=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)})
+
+        with daemon.login() as client:
+            for number in range(1, 4):
+                client.append("INBOX", message(number))
+            client.ok("CREATE Projects/Garden")
+            client.append("Projects/Garden", message(4))
+        mbsync()
+        victim = next(path for path in (near / "INBOX").glob("???/*") if b"Number 2" in path.read_bytes())
+        victim.rename(near / "INBOX" / "cur" / f"{victim.name.split(':2,')[0]}:2,ST")
+        deliver(near / "Projects" / "Garden", message(5).replace(b"\r\n", b"\n"))
+        mbsync()
+        with daemon.login() as client:
+            client.ok("SELECT Projects/Garden")
+            assert client.ok("SEARCH SUBJECT {8+}\r\nNumber 5") == [b"* SEARCH 2"]
+            client.ok("SELECT INBOX")
+            assert client.ok("UID SEARCH ALL") == [b"* SEARCH 1 3"]
+            client.ok(r"STORE 1 +FLAGS.SILENT (\Answered)")
+        mbsync()
+        answered = next(path for path in (near / "INBOX").glob("???/*") if b"Number 1" in path.read_bytes())
+        assert "R" in answered.name.split(":2,")[1]
+        before = state_of(near)
+        mbsync()
+        assert state_of(near) == before
+    finally:
+        assert daemon.stop() == 0
