@@ -50,6 +50,10 @@ REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutc
 """A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
 
+_LOOKS: Final = 8
+"""For the file of a message that others rename: mutt, a second worker and a delivery agent may all be at it."""
+
+
 class SharedMailbox:
     """One mailbox of an account, as this process knows it."""
 
@@ -214,12 +218,10 @@ class SharedMailbox:
             log.warning("the mail file will be brought up to date later: %s", error.reason)
 
     def message(self, uid: int) -> LocalMessage:
-        """Open a message; looks again where its file was renamed meanwhile. Raises Expunged."""
-        looks: tuple[Callable[[Bench, int], object], ...] = (
-            lambda bench, _: bench.format.settle(bench),  # a rename of ours may be under way: wait for its end
-            lambda bench, box: bench.format.take_in(bench, box, read_write=False, force=True),
-        )
-        for look in (*looks, None):
+        """Open a message; looks again where its file was renamed meanwhile. Raises Expunged, and Retry where the file
+        is never where the last look found it."""
+        tried: list[tuple[int, bytes]] = []
+        for number in range(_LOOKS):
             self.refresh()
             row = self.account.reading(lambda index: index.message(self.row.id, uid))
             if row is None:
@@ -229,11 +231,14 @@ class SharedMailbox:
                 try:
                     opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
-                    if look is not None:
-                        self.locked(look)
+                    # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
+                    self.locked(_settle if not number else _look_again)
+                    tried.append((row.place, row.file))
+                    if tried[-3:] == tried[-1:] * 3:
+                        raise Expunged from None  # it lies there, and is no message file (mailstore/maildir, rule 1)
                     continue
                 return self._opened(row, opened)
-        raise Expunged
+        raise Retry("Another program moves that message all the time; please try again in a moment.")
 
     def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
         """Opens these messages as `message` does; their rows are read together when the first is opened."""
@@ -412,3 +417,11 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
             known = account.mailboxes.get((row.id, row.uidvalidity))
             account.background.arrived(known or SharedMailbox(account, row), placed.uids)
     return placed
+
+
+def _settle(bench: Bench, box: int) -> None:
+    bench.format.settle(bench)
+
+
+def _look_again(bench: Bench, box: int) -> None:
+    bench.format.take_in(bench, box, read_write=False, force=True)

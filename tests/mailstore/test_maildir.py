@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imapd.mailstore import maildir, sync
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.diskname import directory_of, name_of
-from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, StoreError
+from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, Retry, StoreError
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.message import to_disk, to_wire
 from imapd.mailstore.store import Owner
@@ -677,3 +677,39 @@ def test_what_changed_while_the_lock_was_waited_for_is_young(home, monkeypatch):
     monkeypatch.setattr(core._lock, "run", slow)
     worker.look(read_only=True)
     assert core.reader.box_named("INBOX").new_stamp == ""
+
+
+def test_a_message_that_others_rename_all_the_time_is_not_taken_for_expunged(home, monkeypatch):
+    worker = Worker(home)
+    worker.put()
+    mailbox = worker.open()
+    names = iter(range(100))
+    open_message = worker.ann._core.format.open_message
+
+    def busy(times):
+        left = [times]
+
+        def opening(*arguments):
+            if left[0]:
+                left[0] -= 1
+                (path,) = (home / "cur").iterdir()
+                number = next(names)
+                letters = "".join(letter for bit, letter in enumerate("DFRST") if number >> bit & 1)
+                path.rename(path.with_name(f"{path.name.partition(':')[0]}:2,{letters}"))
+                raise FileNotFoundError
+            return open_message(*arguments)
+
+        return opening
+
+    monkeypatch.setattr(worker.ann._core.format, "open_message", busy(5))
+    message = mailbox.message(1)
+    assert message.read() == WIRE
+    message.close()
+    monkeypatch.setattr(worker.ann._core.format, "open_message", busy(99))
+    with pytest.raises(Retry):
+        mailbox.message(1)
+    monkeypatch.setattr(worker.ann._core.format, "open_message", open_message)
+    (path,) = (home / "cur").iterdir()
+    path.unlink()
+    with pytest.raises(Expunged):
+        mailbox.message(1)
