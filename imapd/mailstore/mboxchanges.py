@@ -107,7 +107,8 @@ class _Adding:
         separator = separated(self._mail.fd, self._end)
         length = self._compose(sources, self._end + len(separator)) + len(separator)
         owed = Owed.read(box.cur_stamp)
-        with index.settling():
+        # Durable before the first octet: after a power cut nothing else tells half a message of ours from a whole one.
+        with index.transaction():
             index.update_box(box.id, cur_stamp=str(Owed(owed.old, (self._end, length))))
         try:
             # The end comes first: what another program adds after a crash then stands behind all that is ours.

@@ -97,8 +97,9 @@ def _midnight(year: int, month: int, day: int) -> int | None:
 
 
 def begins_like_mbox(start: bytes) -> bool:
-    """Whether a file that begins so may be an mbox; an empty one is."""
-    return not start.strip() or start.removeprefix(_BOM).lstrip(b"\r\n").startswith(b"From ")
+    """Whether a file that begins so may be an mbox; an empty one is, and one that a power cut left with zeros for what
+    was being appended."""
+    return not start.strip(b"\0 \t\r\n") or start.removeprefix(_BOM).lstrip(b"\r\n").startswith(b"From ")
 
 
 class Scan:

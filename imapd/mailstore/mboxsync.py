@@ -153,7 +153,8 @@ def _pay(bench: Bench, box: BoxRow, mail: Locked, words: Sequence[str]) -> BoxRo
 def _is_torn(bench: Bench, box: BoxRow, mail: Locked, offset: int, length: int) -> bool:
     """Whether an append that was never committed is still where it began and ended: nobody moved what is before it, it
     has the first UID that was not given yet, or not even that, and behind it is nothing or a From_ line."""
-    if os.pread(mail.fd, 6, offset + length - 1) not in (b"\n", b"\nFrom "):
+    # A power cut may have left a zero for the last octet, where the file ends with it.
+    if os.pread(mail.fd, 6, offset + length - 1) not in (b"\n", b"\nFrom ", b"\0"):
         return False
     last = bench.index.last_in_file(box.id)
     if last is not None:

@@ -610,3 +610,29 @@ def test_the_old_file_is_kept_for_a_while(file):
     assert not old.exists()
     mailbox.close()
     worker.store.close()
+
+
+@pytest.mark.parametrize("kept", [0, 60, 200])
+def test_what_a_power_cut_left_of_an_append_is_cut_off(worker, file, monkeypatch, kept):
+    before, size = worker.texts(), file.stat().st_size
+
+    def cut(*arguments):
+        raise Crash
+
+    monkeypatch.setattr("imapd.mailstore.mboxchanges._Adding._commit", cut)
+    with pytest.raises(Crash):
+        worker.put("INBOX", WIRE)
+    worker.crash()
+    written = file.read_bytes()
+    file.write_bytes(written[: size + kept].ljust(len(written), b"\0"))
+    other = Worker(file, kinds=Kinds(root=str(file.parent)))
+    assert other.texts() == before
+    assert file.stat().st_size == size
+    other.store.close()
+
+
+def test_a_mailbox_of_which_a_power_cut_left_zeros_is_a_mailbox_still(worker, file):
+    worker.ann.create("Plans")
+    path = file.parent / "ann.folders" / "Plans"
+    path.write_bytes(bytes(4096))
+    assert "Plans" in {entry.name for entry in worker.ann.mailboxes()}
