@@ -145,12 +145,11 @@ class LocalAccount:
 
     def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
         spools = [_own(message) for message in messages]
-        background = self._core.background
-        background.clients += 1
         try:
-            spooled = [self._finished(message) for message in messages]
-            self._make_durable(spooled)
-            placed = self._core.arrivals.append(Arrival(Addressed(name, spooled), spools))
+            with self._core.background.standing_still():
+                spooled = [self._finished(message) for message in messages]
+                self._make_durable(spooled)
+                placed = self._core.arrivals.append(Arrival(Addressed(name, spooled), spools))
         except UnknownOutcome:
             # The index may know the files: they stay where they are, also when the command's end abandons the spools.
             for spool in spools:
@@ -160,8 +159,6 @@ class LocalAccount:
             for spool in spools:
                 spool.abandon()
             raise
-        finally:
-            background.clients -= 1
         placed_in(self._core, name, placed)
         return placed
 

@@ -7,7 +7,8 @@ time, and is when anything fails.
 """
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from imapd.mailstore.errors import StoreError
@@ -37,14 +38,23 @@ class Renderable(Protocol):
 
 
 class Background:
-    """What is to be rendered in this process. clients: how many wait at this moment for what goes before."""
+    """What is to be rendered in this process."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         # The mailboxes, and which messages of them; None: what is missing has to be found out.
         self._waiting: dict[Hashable, tuple[Renderable, Sequence[int] | None]] = {}
         self._works = False
-        self.clients = 0
+        self._clients = 0  # who wait at this moment for what goes before
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Somebody waits for work that goes before, as long as this lasts."""
+        self._clients += 1
+        try:
+            yield
+        finally:
+            self._clients -= 1
 
     def opened(self, mailbox: Renderable) -> None:
         """Somebody has opened the mailbox."""
@@ -68,7 +78,7 @@ class Background:
         try:
             while self._waiting:
                 self._loop.sleep(_PAUSE)  # messages often come one after the other, and are rendered together then
-                while self.clients:
+                while self._clients:
                     self._loop.sleep(_PAUSE)
                 began = self._loop.monotonic()
                 mailbox, uids = self._waiting.pop(next(iter(self._waiting)))

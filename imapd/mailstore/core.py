@@ -65,9 +65,15 @@ class AccountCore:
     """One account in one process. root: the directory that has the store's own files."""
 
     def __init__(
-        self, root: bytes, mail_format: MailFormat, loop: Loop, settings: DiskSettings, handles: "Handles[AccountCore]"
+        self,
+        root: bytes,
+        mail_format: MailFormat,
+        loop: Loop,
+        settings: DiskSettings,
+        handles: "Handles[AccountCore]",
+        background: Background,
     ) -> None:
-        """handles: which accounts keep theirs."""
+        """handles: which accounts keep theirs. background: of the whole process."""
         self.root = root
         self.format = mail_format
         self.loop = loop
@@ -85,7 +91,7 @@ class AccountCore:
         self._identity: tuple[int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
-        self.background = Background(loop)
+        self.background = background
         self.arrivals = Arrivals(self)
         self._afterwork = Afterwork(loop, self._settle_some)
         self._is_work_left = False
@@ -115,9 +121,10 @@ class AccountCore:
         if reader is None:
             return False
         try:
-            if rebuild.is_behind(self.root, reader):
-                raise Corrupt(reason="an older copy")
+            is_behind = rebuild.is_behind(self.root, reader)
         except Corrupt:
+            is_behind = True
+        if is_behind:
             reader.close()
             return False
         self._reader, self._identity, self._unchanging = reader, identity, False

@@ -57,8 +57,9 @@ class LocalStore:
             root, mail_format = self._kinds.choose(root, self._settings.dir_mode)
         core = self._cores.get(root)
         if core is None:
-            core = self._cores[root] = AccountCore(root, mail_format, self._loop, self._settings, self._handles)
-            core.background = self._background
+            core = self._cores[root] = AccountCore(
+                root, mail_format, self._loop, self._settings, self._handles, self._background
+            )
         core.limits = owner.limits
         core.users += 1
         try:

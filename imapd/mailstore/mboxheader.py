@@ -19,7 +19,7 @@ are no part of the text. Values are padded with blanks, so that they can be rewr
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -250,8 +250,3 @@ def patches(head: Head, wanted: Wanted, base: Base | None = None) -> list[tuple[
         if new != head.octets[field.value_start : field.value_end]:
             written.append((field.value_start, new))
     return written
-
-
-def keywords_of(heads: Iterable[Head]) -> list[str]:
-    """All keywords that the headers name, each once, in their order."""
-    return list(dict.fromkeys([word for head in heads for word in head.keywords]))

@@ -183,8 +183,3 @@ def separated(fd: int, end: int) -> bytes:
     if not tail or tail in (b"\n\n", b"\r\n"):
         return b""
     return b"\n" if tail.endswith(b"\n") else b"\n\n"
-
-
-def is_ours(name: bytes) -> bool:
-    """Whether a file in a mail directory is one of these."""
-    return name.startswith(b".") and (name.endswith(b".imapd-new") or _OLD.fullmatch(name) is not None)

@@ -333,12 +333,8 @@ class SharedMailbox:
             finally:
                 opened.close()
 
-        background = self.account.background
-        background.clients += 1
-        try:
+        with self.account.background.standing_still():
             texts = self.rendered.texts(messages, what, cuts, made)
-        finally:
-            background.clients -= 1
         if rows is not None:
             return texts
         found = dict(zip(messages.uids, texts, strict=True))
