@@ -19,6 +19,7 @@ from gevent.threadpool import ThreadPool
 
 from imapd.model.errors import Overdue
 from imapd.model.loop import Result, Watching
+from imapd.server.turns import Turns
 from imapd.server.watch import Watch
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class GeventLoop:
         self._hashes = ThreadPool(HASH_THREADS, hub=self._hub)
         self._watch: Watch | None = None
         self._background: set[gevent.Greenlet] = set()
+        self._turns = Turns()
         self._breathed = time.monotonic()
+        self._look = -1
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -71,10 +74,12 @@ class GeventLoop:
         greenlet.rawlink(self._background.discard)
 
     def breathe(self) -> None:
-        # sleep(0) would not do: libev runs 50 callbacks before it looks at sockets again, and a lone greenlet
-        # queues itself among them. A timer, however short, forces a turn of the loop.
         if time.monotonic() - self._breathed > QUANTUM:
-            gevent.sleep(1e-6)
+            # The slice began at the loop's last look at its sockets, or later: who was woken by it and has hardly begun
+            # must not queue behind those who work hard.
+            if self._hub.loop.iteration == self._look:
+                self._turns.wait()
+            self._look = self._hub.loop.iteration
             self._breathed = time.monotonic()
 
     def offload(self, work: Callable[..., Result], *arguments: object) -> Result:

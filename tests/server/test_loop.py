@@ -11,7 +11,7 @@ import pytest
 
 from imapd.directory import passwords
 from imapd.model.errors import Overdue
-from imapd.server.loop import GeventLoop
+from imapd.server.loop import QUANTUM, GeventLoop
 
 
 @pytest.fixture
@@ -99,6 +99,61 @@ def test_the_error_of_one_of_several_works_is_raised_when_all_are_done(loop):
 
 def _refused():
     raise OSError("refused")
+
+
+def test_who_has_little_to_do_waits_for_one_slice_of_those_who_work_hard(loop):
+    here, there = gevent.socket.socketpair()
+    slices = []
+    waits = []
+
+    def work_hard(name):
+        while len(slices) < 200:
+            slices.append(name)
+            if len(slices) % 10 == 0:
+                there.send(len(slices).to_bytes(2, "big"))
+            until = loop.monotonic() + QUANTUM * 1.1
+            while loop.monotonic() < until:
+                pass
+            loop.breathe()
+
+    def have_little_to_do():
+        while len(waits) < 20:
+            began = int.from_bytes(here.recv(2), "big")
+            waits.append(len(slices) - began)
+
+    neighbour = gevent.spawn(have_little_to_do)
+    with here, there:
+        gevent.joinall([gevent.spawn(work_hard, name) for name in "abcdef"] + [neighbour], timeout=30, raise_error=True)
+    assert len(waits) == 20
+    assert max(waits) == 0  # he is let in when the slice is over in which his octets came
+    assert slices[60:66] == slices[66:72] and len(set(slices[60:66])) == 6
+
+
+def test_who_just_woke_up_does_not_queue_behind_those_who_work_hard(loop):
+    went_on = []
+    loop.sleep(QUANTUM * 2)
+    loop.spawn(lambda: went_on.append("another"))
+    loop.breathe()
+    assert went_on == []
+
+
+def test_who_is_ended_while_he_waits_for_his_turn_loses_his_place(loop):
+    turns = []
+
+    def work_hard(name):
+        while len(turns) < 30:
+            turns.append(name)
+            until = loop.monotonic() + QUANTUM * 1.1
+            while loop.monotonic() < until:
+                pass
+            loop.breathe()
+
+    hard = [gevent.spawn(work_hard, name) for name in "abc"]
+    loop.sleep(QUANTUM * 5)
+    hard[1].kill()
+    ended = len(turns)
+    gevent.joinall(hard, timeout=30, raise_error=True)
+    assert "b" in turns[:ended] and set(turns[ended:]) == {"a", "c"}
 
 
 def test_a_patched_process_keeps_its_threads_locks_processes_and_databases():
