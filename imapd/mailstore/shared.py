@@ -9,6 +9,7 @@ import contextlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
@@ -232,10 +233,14 @@ class SharedMailbox:
                     opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
                     # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
-                    self.locked(_settle if not number else _look_again)
+                    known = self.locked(partial(_settled if not number else _looked_at, uid=uid))
                     tried.append((row.place, row.file))
                     if tried[-3:] == tried[-1:] * 3:
-                        raise Expunged from None  # it lies there, and is no message file (mailstore/maildir, rule 1)
+                        if known == row:
+                            raise Expunged from None  # it lies there, but is no message file (maildir, rule 1)
+                        # The connections do not see the same: one remembers a page that is damaged in the file.
+                        self.account.suspect()
+                        tried.clear()
                     continue
                 return self._opened(row, opened)
         raise Retry("Another program moves that message all the time; please try again in a moment.")
@@ -415,9 +420,13 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     return placed
 
 
-def _settle(bench: Bench, box: int) -> None:
+def _settled(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when the work on files is done."""
     bench.format.settle(bench)
+    return bench.index.message(box, uid)
 
 
-def _look_again(bench: Bench, box: int) -> None:
+def _looked_at(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when all files have been looked at."""
     bench.format.take_in(bench, box, read_write=False, force=True)
+    return bench.index.message(box, uid)
