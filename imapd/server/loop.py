@@ -16,6 +16,7 @@ import gevent.socket
 import gevent.ssl
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
+from greenlet import getcurrent
 
 from imapd.model.errors import Overdue
 from imapd.model.loop import Result, Watching
@@ -44,8 +45,9 @@ class GeventLoop:
         self._watch: Watch | None = None
         self._background: set[gevent.Greenlet] = set()
         self._turns = Turns()
-        self._breathed = time.monotonic()
+        self._runner: object = None  # whose slice it is, by which look at the sockets, and since when
         self._look = -1
+        self._began = 0.0
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -55,7 +57,6 @@ class GeventLoop:
 
     def sleep(self, seconds: float) -> None:
         gevent.sleep(seconds)
-        self._breathed = time.monotonic()
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
@@ -74,13 +75,14 @@ class GeventLoop:
         greenlet.rawlink(self._background.discard)
 
     def breathe(self) -> None:
-        if time.monotonic() - self._breathed > QUANTUM:
-            # The slice began at the loop's last look at its sockets, or later: who was woken by it and has hardly begun
-            # must not queue behind those who work hard.
-            if self._hub.loop.iteration == self._look:
-                self._turns.wait()
-            self._look = self._hub.loop.iteration
-            self._breathed = time.monotonic()
+        # A slice begins when a greenlet breathes that did not breathe last, and at a look at the sockets: who has just
+        # been woken must not queue behind those who work hard.
+        current, look = getcurrent(), self._hub.loop.iteration
+        if current is not self._runner or look != self._look:
+            self._runner, self._look, self._began = current, look, time.monotonic()
+        elif time.monotonic() - self._began > QUANTUM:
+            self._turns.wait()
+            self._runner, self._look, self._began = current, self._hub.loop.iteration, time.monotonic()
 
     def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
         return _in_thread(self._disk, work, arguments)
