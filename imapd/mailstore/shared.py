@@ -35,7 +35,7 @@ from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_wh
 from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
-from imapd.mailstore.rowchanges import mend_size
+from imapd.mailstore.rowchanges import Reflagged, mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
 from imapd.mailstore.store import Description, MailboxStatus, Placed, Snapshot, Text
@@ -208,6 +208,17 @@ class SharedMailbox:
             return work(bench, self.row.id)
 
         return self.account.locked(on_bench, vital)
+
+    def reflagged(self, done: Reflagged) -> tuple[int, ...]:
+        """Go on to the snapshot after a change of flags of our own, where nothing else has happened; the UIDs of the
+        messages that there were."""
+        known = self._snapshot
+        if known is not None and done.changed and known.highestmodseq == done.before:
+            fresh = columns.reflagged(known, done)
+            if fresh is not None:
+                self._snapshot = fresh
+                self._unkept += len(done.changed)
+        return tuple(done.uids)
 
     def write_back(self) -> None:
         """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""
