@@ -8,8 +8,9 @@ what it should be.
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,7 +18,12 @@ from imapd.mailstore import quota
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, OverQuota, Retry, StoreError, UnknownOutcome
 
 _CHUNK = 2_000
+_ROWS: Final = 50  # in one INSERT: with more of them it is hardly faster
 _REFUSED_WRITES: Final = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN}
+
+
+def _row_of(columns: int) -> str:
+    return f"({', '.join('?' * columns)})"
 
 
 def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
@@ -126,12 +132,21 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
-    def _add_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
-        """Let statements call a function. What it raises comes out of them as Corrupt."""
-        try:
-            self._db.create_function(name, arguments, function, deterministic=True)
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
+    def _each_of_many(self, statement: str, columns: Sequence[Iterable[Any]]) -> None:
+        """An INSERT ... VALUES, which stands there without the values, of rows that come as columns. Some of them at a
+        time: that takes half as long as one by one."""
+        some = statement + ",".join([_row_of(len(columns))] * _ROWS)
+        values = chain.from_iterable(zip(*columns, strict=False))  # constants do not end
+        one_by_one: list[Any] = []
+
+        def pieces() -> Iterator[list[Any]]:
+            while len(piece := list(islice(values, _ROWS * len(columns)))) == _ROWS * len(columns):
+                yield piece
+            one_by_one.extend(piece)
+
+        self._each(some, pieces())
+        rows = range(0, len(one_by_one), len(columns))
+        self._each(statement + _row_of(len(columns)), [one_by_one[row : row + len(columns)] for row in rows])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
