@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from imapd.mailstore.store import Placed
 
 
+Read = Callable[[int, "list[bytearray]", int], int]
+"""Fills buffers with what stands in a file from a place on, and says how much that was (os.preadv). Raises OSError, of
+these BlockingIOError where it does not wait for the disk."""
+
+
 class Slice(NamedTuple):
     """A message of so many octets in an open file. Who has it closes it.
 
@@ -124,6 +129,15 @@ class MailFormat(Protocol):
 
     def open_message(self, root: bytes, box: "BoxRow", row: "MessageRow") -> Slice:
         """Open the message of a row. Raises FileNotFoundError where it is not where the row says."""
+
+    def read_together(
+        self, root: bytes, box: "BoxRow", rows: Sequence["MessageRow"], most: int, read: Read
+    ) -> list[bytearray]:
+        """The first octets of messages as they lie on the disk, of each so many that `most` octets on the wire can be
+        made of them, or all of it; of one that is not where its row says, nothing.
+
+        Raises BlockingIOError where `read` does.
+        """
 
     def knows_uids(self, folder: bytes, box: "BoxRow") -> bool:
         """Whether the mailbox agrees with what other servers say of its UIDs; if not, `follow` is to be called."""

@@ -12,6 +12,7 @@ from imapd.mailstore import (
     maildir,
     maildircheck,
     maildirmend,
+    maildirread,
     maildirsize,
     rebuild,
     sync,
@@ -20,7 +21,7 @@ from imapd.mailstore import (
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry, StoreError
 from imapd.mailstore.findings import RECORD, Finding, Sight
-from imapd.mailstore.formats import Addressed, Failures, Slice, Spooled
+from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
 from imapd.mailstore.rows import BoxRow, Given, MessageRow, identity
@@ -76,6 +77,11 @@ class MaildirFormat:
     def open_message(self, root: bytes, box: BoxRow, row: MessageRow) -> Slice:
         fd, octets = maildir.open_sized(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
         return Slice(fd, 0, octets)
+
+    def read_together(
+        self, root: bytes, box: BoxRow, rows: Sequence[MessageRow], most: int, read: Read
+    ) -> list[bytearray]:
+        return maildirread.read_together(folder_path(root, box.directory), rows, most, read)
 
     def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
         return box.uidlist_stamp == foreign.stamp(folder)

@@ -21,10 +21,10 @@ from imapd.mailstore import (
 from imapd.mailstore.bench import Bench, DiskSettings, explained, log
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding, Sight
-from imapd.mailstore.formats import Addressed, Failures, Slice, Spooled
+from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import open_message
-from imapd.mailstore.mboxfile import read_head
+from imapd.mailstore.mboxfile import FROM_LINE, head_by, read_head
 from imapd.mailstore.mboxlock import locked
 from imapd.mailstore.mboxrows import PART, Seen
 from imapd.mailstore.mboxwriteback import write_all, write_back
@@ -32,6 +32,8 @@ from imapd.mailstore.message import IN_MEMORY
 from imapd.mailstore.rows import ABSENT, BoxRow, Given, MessageRow
 from imapd.mailstore.store import Placed
 
+_TOGETHER: Final = 1024 * 1024
+"""Octets of a file that are read in one piece, with the messages between those that are wanted."""
 _OUTSIDE: Final = (b"imapd-deleted-", b"imapd-new-")
 
 
@@ -108,6 +110,29 @@ class MboxFormat:
         except BaseException:
             os.close(fd)
             raise
+
+    def read_together(
+        self, root: bytes, box: BoxRow, rows: Sequence[MessageRow], most: int, read: Read
+    ) -> list[bytearray]:
+        """Read in one piece, where they lie side by side; whole, since what their octets are is in their headers."""
+        path = self._tree.path(box.directory)
+        start = min([row.place for row in rows])
+        room = bytearray(max([row.place + row.octets for row in rows]) + FROM_LINE - start)
+        if len(room) > _TOGETHER:
+            return [bytearray()] * len(rows)
+        try:
+            fd = open_message(path)
+            try:
+                _require_unchanged(fd, path, box)
+                del room[read(fd, [room], start) :]
+                _require_unchanged(fd, path, box)
+            finally:
+                os.close(fd)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return [bytearray()] * len(rows)
+        return [_text_of(row, room, row.place - start) for row in rows]
 
     def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
         return True  # nobody else numbers messages whose fields we know
@@ -224,6 +249,20 @@ class MboxFormat:
     def closed(self, bench: Bench, box: int) -> None:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:
             write_back(bench, mboxsync.look_whole(bench, box, mail, self._words), mail)
+
+
+def _text_of(row: MessageRow, octets: bytearray, at: int) -> bytearray:
+    """The text of a message that begins there in the octets, or nothing where it is not that of the row."""
+    line, head = head_by(
+        lambda size, place: bytes(octets[place - row.place + at : place - row.place + at + size]), row.place, row.octets
+    )
+    length = row.octets - len(head.octets)
+    if head.fingerprint(line, length) != row.base:
+        return bytearray()
+    body = at + len(line) + len(head.octets)
+    text = bytearray(head.text())
+    text += memoryview(octets)[body : body + length]
+    return text
 
 
 def _require_unchanged(fd: int, path: bytes, box: BoxRow) -> None:

@@ -34,6 +34,7 @@ from imapd.mailstore.store import (
     MailboxStatus,
     Owner,
     Placed,
+    ReadMany,
     Snapshot,
     Text,
     mask_of,
@@ -394,6 +395,13 @@ class MemoryMailbox:
             return Run(Identity(row.uid, len(row.text), row.date), writer.literal(select(header, fields)))
 
         return self._cut(uids, run, [(0, MARKS + 1)])
+
+    def reader(self, uids: "array[int]") -> ReadMany:
+        def read(some: "array[int]", most: int) -> list[bytearray]:
+            rows = [self._living().rows.get(uid) for uid in some]
+            return [bytearray(b"" if row is None else row.text[:most]) for row in rows]
+
+        return read
 
     def _cut(self, uids: "array[int]", make: Callable[[_Row], Run], cuts: Sequence[Cut]) -> list[bytes]:
         rows = [self._living().rows.get(uid) for uid in uids]

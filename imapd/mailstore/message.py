@@ -15,7 +15,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
@@ -28,6 +28,7 @@ from imapd.model.loop import Loop
 IN_MEMORY: Final = 512 * 1024
 """Up to this size a message is read whole, which counts its octets by the way."""
 _BUFFER: Final = 256 * 1024
+Octets = TypeVar("Octets", bytes, bytearray)
 _CRLF: Final = re.compile(rb"(?<!\r)\r\n")
 
 
@@ -36,10 +37,10 @@ def to_disk(data: bytes) -> bytes:
     return _CRLF.sub(b"\n", data) if b"\r\r\n" in data else data.replace(b"\r\n", b"\n")
 
 
-def to_wire(data: bytes, last: int = -1) -> bytes:
+def to_wire(data: Octets, last: int = -1) -> Octets:
     """Each LF without a CR before it as CRLF; `last` is the octet that came before the data."""
     if last == 0x0D and data[:1] == b"\n":
-        return b"\n" + to_wire(data[1:], 0x0A)
+        return data[:1] + to_wire(data[1:], 0x0A)
     if b"\r" in data:  # looking for two octets takes as long again as all the rest
         data = data.replace(b"\r\n", b"\n")
     return data.replace(b"\n", b"\r\n")

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from imapd.mailstore import columns
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
+from imapd.mailstore.contents import contents
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
@@ -37,7 +38,7 @@ from imapd.mailstore.rendered import Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
-from imapd.mailstore.store import Description, MailboxStatus, Placed, Snapshot, Text
+from imapd.mailstore.store import Description, MailboxStatus, Placed, ReadMany, Snapshot, Text
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -257,6 +258,24 @@ class SharedMailbox:
             return self.message(uid)
 
         return open_one
+
+    def reader(self, uids: "array[int]") -> ReadMany:
+        """Reads many of these messages at a time; their rows are read together when the first are read."""
+        box = self.row
+        rows: dict[int, MessageRow] | None = None
+
+        def read(some: "array[int]", most: int) -> list[bytearray]:
+            nonlocal box, rows
+            if rows is None:
+                self.refresh()
+                box = self.row
+                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(box.id, uids))}
+            found = [row for uid in some if (row := rows.get(uid)) is not None]
+            if len(found) != len(some):
+                return [bytearray()] * len(some)
+            return contents(self.account.format, self.account.root, box, found, most, self.account.loop)
+
+        return read
 
     def _check_missing(self, uid: int) -> None:
         """A message has no row: where it should have one, the index is damaged. Raises Gone if the mailbox is new."""

@@ -176,6 +176,13 @@ class Text(IntEnum):
     BODY = 3
 
 
+ReadMany = Callable[["array[int]", int], list[bytearray]]
+"""Gives the first so many octets of some messages by their UIDs, ascending, or all of those that have no more.
+
+Empty for one that is gone, and for one that `Mailbox.message` has to be asked for.
+"""
+
+
 class Spool(Protocol):
     """A message on its way in, written in pieces to the store's own disk (a literal of APPEND)."""
 
@@ -252,6 +259,9 @@ class Mailbox(Protocol):
 
     def header_fields(self, uids: array[int], fields: frozenset[bytes]) -> list[bytes]:
         """The fields of those names as they stand in the headers, and the empty line, each as a literal; as `texts`."""
+
+    def reader(self, uids: array[int]) -> ReadMany:
+        """What reads these messages, whose UIDs ascend, many at a time."""
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         """Change the flags; returns the UIDs that exist still. Raises ReadOnly, LimitExceeded (too many keywords)."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -10,12 +11,14 @@ import sys
 import time
 
 import gevent
+import gevent.socket
 import pytest
 
 from imapd import log
 from imapd.server.loop import GeventLoop
 from imapd.server.notify import notify, reloading
 from imapd.server.sockets import ListenError, handed_over, open_places, release
+from imapd.server.transport import Transport
 from imapd.server.watch import Watch
 from tests.server.support import Client, listener, workers
 
@@ -359,3 +362,25 @@ def cpu(pid):
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("count", [1, 3, 60, 200])
+def test_pieces_are_written_one_behind_the_other_whatever_the_kernel_takes_at_a_time(count):
+    chance = random.Random(count)
+    pieces = [chance.randbytes(chance.choice([0, 1, 700, 30_000])) for _ in range(count)]
+    ours, client = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    transport = Transport(ours)
+    writing = gevent.spawn(transport.write_all, pieces)
+    got = b""
+    client.setblocking(False)
+    while len(got) < sum(map(len, pieces)):
+        try:
+            got += client.recv(1_000)
+        except BlockingIOError:
+            gevent.sleep(0)
+            gevent.socket.wait_read(client.fileno(), timeout=5)
+    writing.get(timeout=5)
+    assert got == b"".join(pieces) and transport.octets_out == len(got)
+    transport.close()
+    client.close()
