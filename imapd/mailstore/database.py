@@ -8,7 +8,7 @@ what it should be.
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Final
@@ -129,6 +129,13 @@ class Database:
     def _each(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
         try:
             self._db.executemany(statement, values)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _add_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Let statements call a function. What it raises comes out of them as Corrupt."""
+        try:
+            self._db.create_function(name, arguments, function, deterministic=True)
         except sqlite3.Error as error:
             raise self._translated(error) from error
 

@@ -25,7 +25,7 @@ from imapd.model.flags import Flags
 
 if TYPE_CHECKING:
     from imapd.mailstore.bench import Bench, DiskSettings
-    from imapd.mailstore.findings import Finding, Sight
+    from imapd.mailstore.findings import Finding, Inventory, Sight
     from imapd.mailstore.index import Index
     from imapd.mailstore.rows import BoxRow, Given, MessageRow
     from imapd.mailstore.store import Placed
@@ -185,8 +185,9 @@ class MailFormat(Protocol):
 
     # Reading the truth back
 
-    def examine(self, sight: "Sight", box: "BoxRow", rows: Sequence["MessageRow"]) -> None:
-        """Say into `sight` where the files of a mailbox are not what its rows say. Writes nothing, takes no lock.
+    def examine(self, sight: "Sight", told: "Inventory") -> None:
+        """Say into `sight` where the files of a mailbox are not what its rows say. Writes nothing, takes no lock, and
+        rests where `sight.pace` does.
 
         Raises OSError.
         """

@@ -34,9 +34,9 @@ from itertools import repeat
 from operator import lt
 from typing import Any, Final
 
+from imapd.mailstore.bulktable import BulkTable
 from imapd.mailstore.database import meaning
 from imapd.mailstore.errors import Corrupt, Denied, Retry, StoreError
-from imapd.mailstore.mailboxtable import MailboxTable
 from imapd.mailstore.maildir import base_of
 from imapd.mailstore.rows import (
     BoxRow,
@@ -63,7 +63,7 @@ _CHECKED: Final = "id, mask, modseq, size, date, octets, file, base, sum"
 _NOT_IN_CUR: Final = "INDEXED BY message_not_in_cur WHERE place IN (1, 2)"
 
 
-class Index(MailboxTable):
+class Index(BulkTable):
     """A connection to an account's database: the tables `message`, `tombstone` and `moving`.
 
     given: the UIDs that committed writes of this connection gave, by mailbox, as (UID, identity of the message);
@@ -110,6 +110,7 @@ class Index(MailboxTable):
                 self._all(f"PRAGMA user_version = {VERSION}")
         elif version < VERSION:
             self._upgrade()
+        self._allow_bulk()
         self.boxes()
 
     def _begin_log(self) -> None:

@@ -68,10 +68,11 @@ class LocalMailbox:
         return self._shared.reader(uids)
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
-        def change(bench: Bench, box: int) -> tuple[int, ...]:
+        def change(bench: Bench, box: int) -> rowchanges.Reflagged:
             return rowchanges.change_flags(bench, box, uids, how, flags)
 
-        return self._writable().locked(change, vital=True)
+        shared = self._writable()
+        return shared.reflagged(shared.locked(change, vital=True))
 
     def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
         return self._writable().locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)

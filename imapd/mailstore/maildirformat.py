@@ -20,7 +20,7 @@ from imapd.mailstore import (
 )
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry, StoreError
-from imapd.mailstore.findings import RECORD, Finding, Sight
+from imapd.mailstore.findings import RECORD, Finding, Inventory, Sight
 from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
@@ -147,8 +147,8 @@ class MaildirFormat:
 
     # Reading the truth back
 
-    def examine(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
-        maildircheck.examine(sight, box, rows)
+    def examine(self, sight: Sight, told: Inventory) -> None:
+        maildircheck.examine(sight, told)
 
     def mend(self, bench: Bench, box: int, findings: Sequence[Finding]) -> None:
         maildirmend.mend(bench, box, findings)

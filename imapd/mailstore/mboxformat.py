@@ -20,7 +20,7 @@ from imapd.mailstore import (
 )
 from imapd.mailstore.bench import Bench, DiskSettings, explained, log
 from imapd.mailstore.errors import StoreError
-from imapd.mailstore.findings import Finding, Sight
+from imapd.mailstore.findings import Finding, Inventory, Sight
 from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import open_message
@@ -192,8 +192,8 @@ class MboxFormat:
 
     # Reading the truth back
 
-    def examine(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
-        mboxcheck.examine(sight, box, rows)
+    def examine(self, sight: Sight, told: Inventory) -> None:
+        mboxcheck.examine(sight, told)
 
     def mend(self, bench: Bench, box: int, findings: Sequence[Finding]) -> None:
         """Nothing: taking in the whole file has done it."""

@@ -9,6 +9,7 @@ import contextlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
@@ -35,7 +36,7 @@ from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_wh
 from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
-from imapd.mailstore.rowchanges import mend_size
+from imapd.mailstore.rowchanges import Reflagged, mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
 from imapd.mailstore.store import Description, MailboxStatus, Placed, ReadMany, Snapshot, Text
@@ -209,6 +210,17 @@ class SharedMailbox:
 
         return self.account.locked(on_bench, vital)
 
+    def reflagged(self, done: Reflagged) -> tuple[int, ...]:
+        """Go on to the snapshot after a change of flags of our own, where nothing else has happened; the UIDs of the
+        messages that there were."""
+        known = self._snapshot
+        if known is not None and done.changed and known.highestmodseq == done.before:
+            fresh = columns.reflagged(known, done)
+            if fresh is not None:
+                self._snapshot = fresh
+                self._unkept += len(done.changed)
+        return tuple(done.uids)
+
     def write_back(self) -> None:
         """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""
         account = self.account
@@ -233,10 +245,14 @@ class SharedMailbox:
                     opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
                     # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
-                    self.locked(_settle if not number else _look_again)
+                    known = self.locked(partial(_settled if not number else _looked_at, uid=uid))
                     tried.append((row.place, row.file))
                     if tried[-3:] == tried[-1:] * 3:
-                        raise Expunged from None  # it lies there, and is no message file (mailstore/maildir, rule 1)
+                        if known == row:
+                            raise Expunged from None  # it lies there, but is no message file (maildir, rule 1)
+                        # The connections do not see the same: one remembers a page that is damaged in the file.
+                        self.account.suspect()
+                        tried.clear()
                     continue
                 return self._opened(row, opened)
         raise Retry("Another program moves that message all the time; please try again in a moment.")
@@ -434,9 +450,13 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     return placed
 
 
-def _settle(bench: Bench, box: int) -> None:
+def _settled(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when the work on files is done."""
     bench.format.settle(bench)
+    return bench.index.message(box, uid)
 
 
-def _look_again(bench: Bench, box: int) -> None:
+def _looked_at(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when all files have been looked at."""
     bench.format.take_in(bench, box, read_write=False, force=True)
+    return bench.index.message(box, uid)

@@ -132,6 +132,12 @@ class Snapshot:
             found = self._flag_sets[mask] = flags_of_mask(mask, self.keywords)
         return found
 
+    def flags_of_rows(self, rows: Sequence[int]) -> list[Flags]:
+        """As `flags_of`, of many rows."""
+        masks = [self.masks[row] for row in rows]
+        sets = {mask: self.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
+        return [sets[mask] for mask in masks]
+
     def bit_of(self, flag: str) -> int:
         """The bit of a system flag or keyword as a mask, or 0 where no message can have it."""
         return mask_of((flag,), self.keywords)

@@ -221,17 +221,15 @@ class View:
     def flags_of(self, uids: "array[int]", rows: Sequence[int]) -> list[Flags]:
         """As `flags`, of many messages by their rows in the newest snapshot; the UIDs are those of the rows."""
         snapshot = self.snapshot
-        masks = [snapshot.masks[row] for row in rows]
-        sets = {mask: snapshot.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
-        flags = [sets[mask] for mask in masks]
+        flags = snapshot.flags_of_rows(rows)
         if snapshot is not self._told:
             for place, row in enumerate(rows):
                 if snapshot.modseqs[row] > self._told.highestmodseq:
                     self._own[uids[place]] = flags[place]
         if self.recent.highest >= uids[0]:
-            recent = {mask: flags | {RECENT} for mask, flags in sets.items()}
+            recent = {each: each | {RECENT} for each in set(flags)}
             for start, stop in self.recent.slices(uids):
-                flags[start:stop] = [recent[mask] for mask in masks[start:stop]]
+                flags[start:stop] = [recent[each] for each in flags[start:stop]]
         return flags
 
     # What the client learns by its own commands
@@ -240,33 +238,29 @@ class View:
         """Take the newest snapshot. Nothing is told by that, and no number moves. Raises Gone."""
         self.snapshot = self.mailbox.snapshot()
 
-    def told(self, uids: Iterable[int]) -> None:
-        """The client is being told the flags of these messages as they are now: STORE and FETCH answer with them.
+    def told(self, uids: Sequence[int]) -> None:
+        """The client is being told the flags of these messages, ascending by UID, as they are now: STORE and FETCH
+        answer with them.
 
         Takes the newest snapshot first, so that `flags` gives what is told.
         """
         self.refresh()
-        for uid in uids:
-            row = self.snapshot.row(uid)
-            if row is not None:
-                self._own[uid] = self.snapshot.flags_of(row)
+        self._own.update(_known_flags(self.snapshot, uids))
 
-    def assumed(self, uids: Iterable[int], how: FlagChange, flags: Flags) -> None:
-        """The client takes it that its own change has been made (STORE with .SILENT): it need not be told of it.
+    def assumed(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> None:
+        """The client takes it that its own change of these messages, ascending by UID, has been made (STORE with
+        .SILENT): it need not be told of it.
 
         Flags that somebody else changed are told still (RFC 9051 section 6.4.6).
         """
-        for uid in uids:
-            believed = self._believed(uid)
-            if believed is not None:
-                self._own[uid] = how.apply(believed, flags)
+        believed = self._believed(uids)
+        after = {flags_before: how.apply(flags_before, flags) for flags_before in set(believed.values())}
+        self._own.update({uid: after[flags_before] for uid, flags_before in believed.items()})
 
-    def _believed(self, uid: int) -> Flags | None:
-        known = self._own.get(uid)
-        if known is not None:
-            return known
-        row = self._told.row(uid)
-        return None if row is None else self._told.flags_of(row)
+    def _believed(self, uids: Sequence[int]) -> dict[int, Flags]:
+        """The flags that the client believes messages, ascending by UID, to have; of those that it knows."""
+        told, own = _known_flags(self._told, uids), self._own
+        return told | {uid: own[uid] for uid in uids if uid in own} if own else told
 
     # What the client has to be told
 
@@ -344,13 +338,16 @@ class View:
         now = self.snapshot
         changed = self._changed_rows(common)
         if self._own:
-            rows = (now.row(uid) for uid in self._own)
-            changed = sorted({*changed, *(row for row in rows if row is not None)})
+            changed = sorted({*changed, *_rows_there(now, sorted(self._own))})
         found: list[tuple[int, int]] = []
-        for row in _with_breaths(changed, self._breathe):
-            uid = now.uids[row]
-            if not _alike(self._believed(uid), now.flags_of(row)):
-                found.append((self._number_of_row(row, uid), uid))
+        for start in range(0, len(changed), BLOCK):
+            rows = changed[start : start + BLOCK]
+            uids = [now.uids[row] for row in rows]
+            believed = self._believed(uids)
+            for row, uid, flags in zip(rows, uids, now.flags_of_rows(rows), strict=True):
+                if not _alike(believed.get(uid), flags):
+                    found.append((self._number_of_row(row, uid), uid))
+            self._breathe()
         return tuple(found)
 
     def _changed_rows(self, common: int) -> Sequence[int]:
@@ -393,6 +390,18 @@ def _with_breaths(items: Iterable[Item], breathe: Callable[[], None]) -> Iterato
         if not done % BLOCK:
             breathe()
         yield item
+
+
+def _rows_there(snapshot: Snapshot, uids: Sequence[int]) -> Sequence[int]:
+    """The rows of messages, ascending by UID; of those that there are."""
+    rows = snapshot.rows(array("I", uids))
+    return [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
+
+
+def _known_flags(snapshot: Snapshot, uids: Sequence[int]) -> dict[int, Flags]:
+    """The flags that a snapshot says of messages, ascending by UID; of those that it has."""
+    rows = _rows_there(snapshot, uids)
+    return {snapshot.uids[row]: flags for row, flags in zip(rows, snapshot.flags_of_rows(rows), strict=True)}
 
 
 def _few_missing(told: Sequence[int], now: Sequence[int], common: int) -> list[int]:

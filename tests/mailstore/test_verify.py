@@ -15,7 +15,7 @@ from imapd.mailstore.index import Index
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Owner
-from imapd.mailstore.verify import Report, verify
+from imapd.mailstore.verify import Manner, Report, verify
 from tests.mailstore.maildirhouse import MAIL, WIRE, Worker, deliver
 from tests.support.loop import PlainLoop
 
@@ -50,7 +50,7 @@ class Site:
 
     def verify(self, hashing: bool = False) -> Report:
         root, mail_format = self.kinds.find(os.fsencode(self.home))
-        return verify(root, mail_format, time.time() + LATER, lambda seconds: None, hashing)
+        return verify(root, mail_format, time.time() + LATER, lambda seconds: None, Manner(hashing))
 
     def faults(self, hashing: bool = False) -> set[findings.Fault]:
         return {finding.fault for finding in self.verify(hashing).findings}

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import gevent
 import gevent.socket
@@ -19,7 +20,7 @@ from imapd.server.loop import GeventLoop
 from imapd.server.notify import notify, reloading
 from imapd.server.sockets import ListenError, handed_over, open_places, release
 from imapd.server.transport import Transport
-from imapd.server.watch import Watch
+from imapd.server.watch import GATHER, STORM, STORM_RINGS, Watch
 from tests.server.support import Client, listener, workers
 
 
@@ -160,6 +161,23 @@ def test_a_bell_rings_once_for_a_burst_and_not_after_its_watch_is_closed(tmp_pat
     assert (bell.rings, other.rings) == (4, 5)
     too.close()
     assert not watch._places and not watch._numbers
+    watch.close()
+
+
+def test_a_few_rings_one_after_another_are_not_held_up_and_a_storm_of_them_is(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("imapd.server.watch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = Watch(use_inotify=False)
+    pauses = []
+    for _ in range(20):
+        pauses.append(watch._pause())
+        now[0] += pauses[-1]
+        watch._ring()
+        now[0] += 0.001
+    assert pauses[:STORM_RINGS] == [GATHER] * STORM_RINGS  # a delivery and what the store does to it are two already
+    assert pauses[STORM_RINGS:] == [pytest.approx(STORM)] * (20 - STORM_RINGS)
+    now[0] += STORM * STORM_RINGS
+    assert watch._pause() == GATHER
     watch.close()
 
 
