@@ -12,7 +12,9 @@ Rules:
    older copy of the index does not know all (mailstore/floors).
 4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
    closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
-5. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
+5. After a failed commit nothing more is written by that connection, nor by those of other processes; whoever comes next
+   opens the index anew (mailstore/indexfile, rule 3).
+6. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
    room in the end (`vital`), is tried again after the reserve and the rendered texts were given up for it.
 """
 
@@ -88,7 +90,7 @@ class AccountCore:
         self._file = IndexFile(self._path, settings.file_mode)
         self._writer: Index | None = None
         self._reader: Index | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: tuple[int, int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
         self.background = background
@@ -97,7 +99,7 @@ class AccountCore:
         self._is_work_left = False
         self._handles = handles
         self._is_open = False
-        self._begun: tuple[int, int] | None = None
+        self._begun: tuple[int, int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
         self._seen: tuple[int, ...] | None = None  # how the index lay there when the last session went
 
@@ -192,6 +194,9 @@ class AccountCore:
         """Close the handle for writing until it is needed again; not while the account is busy."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            if self._reader is not None:  # which closes later
+                self._reader.is_ahead_of_disk |= writer.is_ahead_of_disk
+                writer.is_ahead_of_disk = False
             self.loop.spawn(lambda: self._close([writer]))
 
     def put_by(self, mailbox: "SharedMailbox") -> None:
@@ -213,9 +218,23 @@ class AccountCore:
         """Close them under the lock where it is to be had, for the last close tidies the database."""
         if handles:
             try:
-                self._lock.run(lambda: _close_all(handles))
+                self._lock.run(lambda: self._close_each(handles))
             except (StoreError, OSError):
-                self.loop.offload(lambda: _close_all(handles))
+                self.loop.offload(lambda: self._close_each(handles))
+
+    def _close_each(self, handles: Sequence[Index]) -> None:
+        for handle in handles:
+            with contextlib.suppress(StoreError):
+                if handle.is_ahead_of_disk:
+                    self._bring_home(handle)
+                handle.close()
+
+    def _bring_home(self, handle: Index) -> None:
+        """What SQLite does with the last close, where it does not tell whether it failed."""
+        try:
+            handle.bring_home()
+        except Retry:
+            self._file.doubt()
 
     @property
     def reader(self) -> Index:
@@ -261,7 +280,7 @@ class AccountCore:
     # Writing
 
     def locked(self, work: Callable[[Bench], Result], vital: bool = False) -> Result:
-        """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 5).
+        """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 6).
 
         Raises Gone where the whole account is no more.
         """
@@ -336,6 +355,9 @@ class AccountCore:
             return work(bench)
         finally:
             self._is_work_left |= bench.later
+            if bench.index.is_in_doubt:  # also where whoever wrote could do without
+                self._is_doubtful = True
+                self._file.doubt()
             rebuild.note(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
@@ -403,9 +425,3 @@ class AccountCore:
                 self.format.make_mailbox(self.root, self.format.directory_of(self.root, name), self.settings)
             self.format.make_mailbox(self.root, INBOX_DIRECTORY, self.settings)
         maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
-
-
-def _close_all(handles: Sequence[Index]) -> None:
-    for handle in handles:
-        with contextlib.suppress(StoreError):
-            handle.close()

@@ -13,7 +13,7 @@ Rules:
 3. Writes happen under the account's lock and in a disk thread, on a connection of their own. Reading is done on another
    one, in WAL mode beside the writer, so a reader never waits and never sees half a write.
 4. A database of a newer version is refused before anything is written to it; one of an older version is brought up to
-   date in one transaction.
+   date in one transaction. The version stands in the header and in the table `meta`: a flipped bit is no newer version.
 5. The rows of mailboxes and messages have checksums, which are looked at whenever a row is read: no damaged row gives a
    wrong body under a UID. Writes are told the row that was read, so that damage never gets a new checksum. Errors come
    out as StoreErrors; Corrupt means damage that SQLite or a checksum has found.
@@ -28,7 +28,7 @@ Names of files and directories are BLOBs, being octets. Masks fill 64 bits and a
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import repeat
 from operator import lt
@@ -58,6 +58,7 @@ from imapd.mailstore.schema import SCHEMA, UPGRADE_FROM_1, VERSION
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
 _WRITER_PATIENCE: Final = 10.0  # seconds, in a thread; only a crashed writer's recovery can make it wait
 _NOT_AS_WRITTEN: Final = "index: the row of a message is not as it was written"
+_NOTED: Final = "version"
 _MESSAGE: Final = ", ".join(MessageRow._fields)
 _CHECKED: Final = "id, mask, modseq, size, date, octets, file, base, sum"
 _NOT_IN_CUR: Final = "INDEXED BY message_not_in_cur WHERE place IN (1, 2)"
@@ -93,6 +94,17 @@ class Index(BulkTable):
         ours = self._value("PRAGMA user_version") == VERSION and not self.has_moved(inode)
         return bool(ours and self.boxes()) and self.is_settled()
 
+    def version(self) -> int:
+        """The version of its tables. Raises Corrupt where it says that it is newer, and that it is of this one."""
+        version = super().version()
+        if version > VERSION:
+            noted = 0
+            with suppress(StoreError):  # a newer one may have other tables
+                noted = self._meta(_NOTED)
+            if noted == VERSION:
+                raise Corrupt(reason=f"the index says that it has version {version}, and that it has {noted}")
+        return version
+
     def _prepare(self) -> None:
         version = self.version()
         if version > VERSION:  # rule 4
@@ -111,6 +123,9 @@ class Index(BulkTable):
         elif version < VERSION:
             self._upgrade()
         self._allow_bulk()
+        if self._meta(_NOTED) != VERSION:
+            with self.settling():
+                self._set_meta(_NOTED, VERSION)
         self.boxes()
 
     def _begin_log(self) -> None:

@@ -8,7 +8,9 @@ may not grow any more in the midst of a write, so that fewer octets are taken th
 2. it was refused with an error of the store and a response code that fits, and the index was not taken for damaged;
 3. a file whose fsync failed was not synced again by that command;
 4. the same process goes on working, with no more open files than before;
-5. another process finds the same.
+5. another process finds the same;
+6. where a sync failed, a power cut after all that finds it too, though the pages it was for are lost
+   (tests/faults/afterthecut).
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.faults.afterthecut import CALLS as FOLLOWED
+from tests.faults.afterthecut import Disk
 from tests.faults.deeds import Lost, Refused
 from tests.faults.hands import StoreHand
 from tests.faults.ledger import Broken, Flags, Mail, State
@@ -41,6 +45,7 @@ PREFIX = "c0"
 OTHER = "c0-a"
 DEEDS = ("APPEND", "MULTIAPPEND", "STORE", "MOVE", "EXPUNGE", "COPY")
 CALLS = ("openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "linkat", "unlink", "mkdir", "ftruncate")
+SYNCS = ("fsync", "fdatasync")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EMFILE", "EROFS", "EINTR")
 CODES = {"UNAVAILABLE", "OVERQUOTA", "LIMIT", "NOPERM", "INUSE"}
 SEEN: Flags = frozenset({"\\Seen"})
@@ -57,6 +62,10 @@ class Fault:
     error: str = ""
     number: int = 0
     octets: int | None = None
+
+    @property
+    def is_sync(self) -> bool:
+        return self.call in SYNCS
 
     def __str__(self) -> str:
         if self.octets is not None:
@@ -75,6 +84,7 @@ def prepare(home: Path) -> State:
     return state
 
 
+LAST = Mail("c0.8", frozenset())
 NEW = [Mail("c0.6", SEEN), Mail("c0.7", frozenset({"Fresh"}))]
 
 
@@ -95,7 +105,9 @@ def do(hand: StoreHand, deed: str) -> None:
 
 
 def work(home: Path, deed: str, fault: Fault, link: socket.socket) -> None:
-    """The life of the process whose calls fail: ready; what it was told; what it sees then, and its open files."""
+    """The life of the process whose calls fail: it begins; it is ready; what it was told; what it sees then, and its
+    open files."""
+    link.recv(16)
     hand = StoreHand(home)
     hand.look(PREFIX)
     hand.store("INBOX", [4], True, frozenset({"\\Answered"}))  # everything that is opened by the first write is open
@@ -129,15 +141,20 @@ def attempt(hand: StoreHand, deed: str) -> dict[str, str]:
 def afterwards(hand: StoreHand, home: Path, before: Counter[str]) -> dict[str, object]:
     try:
         state = hand.look(PREFIX)
-        hand.append("INBOX", [Mail("c0.8", frozenset())])
-        hand.expunge("INBOX", [5])
+        # A UID that is used up: nobody can guess the next one who has lost what was written here.
+        hand.expunge("INBOX", hand.append("INBOX", [Mail("c0.9", DELETED)]).uids)
+        placed = hand.append("INBOX", [LAST])
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}
     hand.errors.clear()  # an exception keeps what its frames used
     gc.collect()
     # SQLite keeps the descriptor of a closed connection for the next one: to close it would free the locks of the others.
     kept = Counter([f"{home}/imapd-index.sqlite"])
-    return {"state": plain(state), "leaked": sorted((open_files(home) - before - kept).elements())}
+    return {
+        "state": plain(state),
+        "last": placed.uids[0],
+        "leaked": sorted((open_files(home) - before - kept).elements()),
+    }
 
 
 def open_files(home: Path) -> Counter[str]:
@@ -160,7 +177,7 @@ def plain(state: State) -> dict[str, object]:
 
 @contextlib.contextmanager
 def child(home: Path, deed: str, fault: Fault) -> Iterator[tuple[int, socket.socket]]:
-    """A process that has opened the store and waits."""
+    """A process that waits."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
@@ -173,7 +190,6 @@ def child(home: Path, deed: str, fault: Fault) -> Iterator[tuple[int, socket.soc
     theirs.close()
     ours.settimeout(60)
     try:
-        assert ours.recv(16) == b"ready"
         yield pid, ours
     finally:
         ours.close()
@@ -181,10 +197,16 @@ def child(home: Path, deed: str, fault: Fault) -> Iterator[tuple[int, socket.soc
         os.waitpid(pid, 0)
 
 
+def made_ready(link: socket.socket) -> None:
+    link.send(b"begin")
+    assert link.recv(16) == b"ready"
+
+
 @contextlib.contextmanager
 def traced(pid: int, fault: Fault, log: Path) -> Iterator[None]:
     """strace on the process, for as long as the context lasts."""
-    command = ["strace", "-q", "-y", "-p", str(pid), "-o", str(log), "-e", "trace=" + ",".join(CALLS)]
+    command = ["strace", "-q", "-y", "-x", "-s", "1000000", "-p", str(pid), "-o", str(log)]
+    command += ["-e", f"trace={','.join(CALLS)},{FOLLOWED},sendto"]
     if fault.call:
         command += ["-e", f"inject={fault.call}:error={fault.error}:when={fault.number}"]
     strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -200,12 +222,23 @@ def traced(pid: int, fault: Fault, log: Path) -> Iterator[None]:
         strace.communicate()
 
 
-def counts(home: Path, deed: str, folder: Path) -> Counter[str]:
-    """How often the deed makes each call."""
+def counts(home: Path, deed: str, folder: Path) -> tuple[Counter[str], Counter[str]]:
+    """How often each call is made until the process is ready, and how often for the deed."""
     with child(home, deed, Fault()) as (pid, link), traced(pid, Fault(), folder / "strace"):
+        made_ready(link)
         link.send(b"go")
         assert json.loads(link.recv(4096))["told"] == "ok"
-    return Counter(line.partition("(")[0] for line in (folder / "strace").read_text().splitlines() if "(" in line)
+    before, during, _ = re.split("^sendto.*\n", (folder / "strace").read_text(), flags=re.MULTILINE)
+    return _calls(before), _calls(during)
+
+
+def _of_the_deed(log: str) -> str:
+    """The calls until it was told what became of the deed."""
+    return log.rpartition('"{\\"told\\"')[0] or log
+
+
+def _calls(log: str) -> Counter[str]:
+    return Counter(line.partition("(")[0] for line in log.splitlines() if "(" in line)
 
 
 class Trial:
@@ -216,6 +249,7 @@ class Trial:
         self._template = folder / "template"
         self._before = prepare(self._template)
         self._after: dict[str, State] = {}
+        self._earlier: dict[str, Counter[str]] = {}  # the calls until a process is ready
         self.told: Counter[str] = Counter()
 
     def after(self, deed: str) -> State:
@@ -237,59 +271,99 @@ class Trial:
     def faults(self, deed: str) -> list[Fault]:
         """All that can be made to fail."""
         self.after(deed)
-        number = counts(self._copy(), deed, self.folder)
+        self._earlier[deed], number = counts(self._copy(), deed, self.folder)
         calls = [Fault(call, error, n) for call in CALLS for n in range(1, number[call] + 1) for error in ERRORS]
         largest = max(path.stat().st_size for path in (self.folder / "home").rglob("*") if path.is_file())
         return calls + [Fault(octets=octets) for octets in range(0, largest + 1, 509)]
 
     def one(self, deed: str, fault: Fault) -> str:
         """What was broken, or nothing."""
+        traced_fault = self._counted_from_the_beginning(deed, fault) if fault.is_sync else fault
         home, log = self._copy(), self.folder / "strace"
         log.write_text("")
-        with child(home, deed, fault) as (pid, link):
-            with traced(pid, fault, log) if fault.call else contextlib.nullcontext():
-                link.send(b"go")
-                told = json.loads(link.recv(4096))
+        disk = Disk(home)
+        with child(home, deed, fault) as (pid, link), contextlib.ExitStack() as trace:
+            if fault.is_sync:  # what was not synced before matters too
+                trace.enter_context(traced(pid, traced_fault, log))
+            made_ready(link)
+            if fault.call and not fault.is_sync:
+                trace.enter_context(traced(pid, fault, log))
+            link.send(b"go")
+            told = json.loads(link.recv(4096))
+            if not fault.is_sync:
+                trace.close()
             link.send(b"look")
             then = json.loads(link.recv(1 << 16))
         hit = "INJECTED" in log.read_text() if fault.call else True
         self.told[f"{told['told']} {told['error']} {told['code']}".strip() if hit else "not hit"] += 1
         try:
             self._judge(deed, fault, told, then, log.read_text())
+            if fault.is_sync:
+                self._cut(disk, log.read_text(), deed, told["told"], then)
             self._look_again(home, then, told["told"] == "lost")
         except (Broken, Refused, Lost) as broken:
             return f"{deed}, {fault}: told {told}: {broken}"
         return ""
 
+    def _counted_from_the_beginning(self, deed: str, fault: Fault) -> Fault:
+        if deed not in self._earlier:
+            self._earlier[deed] = counts(self._copy(), deed, self.folder)[0]
+        return replace(fault, number=fault.number + self._earlier[deed][fault.call])
+
+    def _cut(self, disk: Disk, log: str, deed: str, told: str, then: dict[str, object]) -> None:
+        """Cut the power when the process has been told, and in the end."""
+        for calls, look in (
+            (_of_the_deed(log), lambda place: self._require(deed, told, plain_of(place))),
+            (log.removeprefix(_of_the_deed(log)), lambda place: self._look_again(place, then, True)),
+        ):
+            disk.follow(calls)
+            for chance in (None, random.Random(1), random.Random(2)):
+                place = self.folder / "cut"
+                disk.power_cut(place, chance)
+                try:
+                    look(place)
+                except (Broken, Refused, Lost) as broken:
+                    raise Broken(f"after a power cut: {broken}") from broken
+
     def _judge(self, deed: str, fault: Fault, told: dict[str, str], then: dict[str, object], calls: str) -> None:
         if told["told"] == "bug" or (told["told"] != "ok" and told["code"] not in CODES):
             raise Broken("that is no answer for a client")
-        if again := synced_again(calls):
+        if again := synced_again(_of_the_deed(calls)):
             raise Broken(f"{again} was synced again after it had failed")
         if "failed" in then:
             raise Broken(f"the process does not go on: {then['failed']}")
         if then["leaked"]:
             raise Broken(f"left open: {then['leaked']}")
+        self._require(deed, told["told"], then["state"])
+
+    def _require(self, deed: str, told: str, state: object) -> None:
+        """Raises Broken where the state does not agree with what was told."""
         before, after = plain(self._before), plain(self.after(deed))
-        wanted = {"ok": [after], "refused": [before], "lost": [before, after]}[told["told"]]
-        if then["state"] not in wanted and not (told["told"] == "lost" and _alike(then["state"], after)):
-            raise Broken(f"found {then['state']}, expected one of {wanted}")
+        wanted = {"ok": [after], "refused": [before], "lost": [before, after]}[told]
+        if state not in wanted and not (told == "lost" and _alike(state, after)):
+            raise Broken(f"found {state}, expected one of {wanted}")
 
     def _look_again(self, home: Path, then: dict[str, object], may_leave: bool) -> None:
         if aside := [path.name for path in home.glob("imapd-index.sqlite.broken*")]:
             raise Broken(f"the index was taken for damaged: {aside}")
-        hand = StoreHand(home)
-        state = plain(hand.look(PREFIX))
-        hand.close()
+        state = plain_of(home)
         inbox = state["INBOX"][1]  # type: ignore[index]
-        if not any(mail[0] == "c0.8" for mail in inbox.values()):
-            raise Broken("what the process appended afterwards is gone")
-        state["INBOX"][1] = {uid: mail for uid, mail in inbox.items() if mail[0] != "c0.8"}  # type: ignore[index]
+        if inbox.pop(str(then["last"]), None) != [LAST.token]:
+            raise Broken(f"what the process appended afterwards is gone: {inbox}")
         if state != then["state"]:
             raise Broken(f"another process finds {state}, and not {then['state']}")
         left = [path.name for path in (home / "tmp").iterdir()]
         if left and not may_leave:  # where it cannot be told whether the index knows them, they stay for the sweep
             raise Broken(f"left in tmp: {left}")
+
+
+def plain_of(home: Path) -> dict[str, object]:
+    """What a process finds there."""
+    hand = StoreHand(home)
+    try:
+        return plain(hand.look(PREFIX))
+    finally:
+        hand.close()
 
 
 def _alike(found: object, after: object) -> bool:

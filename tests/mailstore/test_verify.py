@@ -341,7 +341,7 @@ def test_what_cannot_be_mended_is_said_and_left(site):
 
 
 def test_an_index_of_a_newer_version_is_left_alone(site):
-    site.write(lambda index: index._all("PRAGMA user_version = 99"))
+    site.write(lambda index: (index._set_meta("version", 99), index._all("PRAGMA user_version = 99")))
     assert site.faults() == {findings.NEWER}
 
 
