@@ -19,27 +19,22 @@ a view are the snapshot's own column while there are no ghosts. No array is ever
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, count
+from itertools import compress, count
 from operator import not_
-from typing import TypeVar
 
 from imapd.mailstore.errors import Expunged
+from imapd.mailstore.numbered import BLOCK, Numbered, Slice, with_breaths
 from imapd.mailstore.store import Mailbox, Snapshot
 from imapd.model.errors import BadSyntax
 from imapd.model.flags import RECENT, FlagChange, Flags
 from imapd.model.loop import Watching
 from imapd.model.sets import RangeSet, SequenceSet
 
-Item = TypeVar("Item")
-
 # Up to so many expunged messages are found by bisection one by one (a few microseconds each); for more of them one
 # pass over a set of all UIDs is cheaper (about 8 ms for 100,000).
 FEW = 200
-
-# Rows looked at between two breaths: about a millisecond.
-BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,76 +58,6 @@ class Changes:
 
 
 NOTHING = Changes()
-
-
-Slice = tuple[int, int]
-"""Rows from the first up to the second, which is not among them."""
-
-
-class Numbered:
-    """Messages of a view as (sequence number, UID), ascending; the numbers are made while they are iterated over.
-
-    Stays as it was when the view goes on.
-    """
-
-    __slots__ = ("_breathe", "_slices", "_uids")
-
-    def __init__(self, uids: "array[int]", slices: Iterable[Slice], breathe: Callable[[], None]) -> None:
-        self._uids = uids
-        self._breathe = breathe
-        self._slices = tuple(_with_breaths(slices, breathe))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        pieces = (
-            zip(range(start + 1, stop + 1), memoryview(self._uids)[start:stop], strict=True)
-            for start, stop in self._slices
-        )
-        return chain.from_iterable(pieces)
-
-    def __len__(self) -> int:
-        return sum(stop - start for start, stop in self._slices)
-
-    def pieces(self, size: int) -> Iterator[tuple[Sequence[int], "array[int]"]]:
-        """The messages as columns of at most that length: sequence numbers and UIDs."""
-        numbers: list[int] = []
-        uids = array("I")
-        for start, stop in _with_breaths(self._slices, self._breathe):
-            while start < stop:
-                until = min(stop, start + size - len(numbers))
-                if not numbers and until - start == size:
-                    yield range(start + 1, until + 1), self._uids[start:until]
-                else:
-                    numbers += range(start + 1, until + 1)
-                    uids += self._uids[start:until]
-                    if len(numbers) == size:
-                        yield numbers, uids
-                        numbers, uids = [], array("I")
-                start = until
-        if numbers:
-            yield numbers, uids
-
-    @property
-    def uids(self) -> "array[int]":
-        """The UIDs alone."""
-        if self._slices == ((0, len(self._uids)),):
-            return self._uids
-        found = array("I")
-        for start, stop in _with_breaths(self._slices, self._breathe):
-            found += self._uids[start:stop]
-        return found
-
-    @property
-    def spans(self) -> RangeSet:
-        """Intervals of UIDs that hold these messages and no others of the view."""
-        slices = _with_breaths(self._slices, self._breathe)
-        return RangeSet.from_ranges(
-            [(self._uids[start], self._uids[stop - 1]) for start, stop in slices], self._breathe
-        )
-
-    @property
-    def numbers(self) -> RangeSet:
-        """The sequence numbers alone."""
-        return RangeSet.from_ranges((start + 1, stop) for start, stop in self._slices)
 
 
 class View:
@@ -193,13 +118,13 @@ class View:
 
     def _slices_of_numbers(self, numbers: SequenceSet) -> list[Slice]:
         exists = len(self.uids)
-        for first, last in _with_breaths(numbers.pairs, self._breathe):
+        for first, last in with_breaths(numbers.pairs, self._breathe):
             # "9:*" is let through where there are fewer: clients ask so for what is new, and get the last message.
             if first is not None and last is not None and max(first, last) > exists:
                 raise BadSyntax(f"There is no message {max(first, last)}; the mailbox has {exists}")
             if first is None and last is None and not exists:
                 raise BadSyntax("There is no last message; the mailbox is empty")
-        meant = _with_breaths(numbers.resolve(exists, self._breathe).ranges, self._breathe)
+        meant = with_breaths(numbers.resolve(exists, self._breathe).ranges, self._breathe)
         return [(low - 1, min(high, exists)) for low, high in meant if low <= exists]
 
     def number(self, uid: int) -> int | None:
@@ -382,14 +307,6 @@ class View:
         """End the listening and give the mailbox back."""
         self.listen_no_more()
         self.mailbox.close()
-
-
-def _with_breaths(items: Iterable[Item], breathe: Callable[[], None]) -> Iterator[Item]:
-    """The items, with a breath now and then."""
-    for done, item in enumerate(items, start=1):
-        if not done % BLOCK:
-            breathe()
-        yield item
 
 
 def _rows_there(snapshot: Snapshot, uids: Sequence[int]) -> Sequence[int]:
