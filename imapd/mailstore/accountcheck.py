@@ -113,6 +113,7 @@ def _are_good(sight: Sight, path: bytes, stamp: RunStamp, rows: Sequence[Message
     with contextlib.suppress(OSError):
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            messages = Messages(uids[start : start + _AT_ONCE], [row.size for row in some], [row.date for row in some])
+            sizes, dates = array("Q", [row.size for row in some]), array("q", [row.date for row in some])
+            messages = Messages(uids[start : start + _AT_ONCE], sizes, dates)
             sight.pace(sum(map(len, file.read(messages, [(0, MARKS + 1)], os.pread))))
     return not file.is_broken and len(file.missing(uids)) == missing

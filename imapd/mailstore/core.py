@@ -69,6 +69,7 @@ class AccountCore:
     def __init__(
         self,
         root: bytes,
+        mail_file: bytes,
         mail_format: MailFormat,
         loop: Loop,
         settings: DiskSettings,
@@ -77,6 +78,7 @@ class AccountCore:
     ) -> None:
         """handles: which accounts keep theirs. background: of the whole process."""
         self.root = root
+        self.mail_file = mail_file  # by which another process opens it
         self.format = mail_format
         self.loop = loop
         self.settings = settings

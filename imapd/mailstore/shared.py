@@ -6,6 +6,7 @@ under the lock (MailFormat.take_in).
 """
 
 import contextlib
+import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
+from imapd.mailstore.background import Wish
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
 from imapd.mailstore.contents import contents
@@ -382,6 +384,16 @@ class SharedMailbox:
         """Which mailbox it is, of all accounts."""
         return self.account.root, self.key
 
+    @property
+    def wish(self) -> Wish:
+        """See mailstore/background."""
+        return Wish(os.fsdecode(self.account.mail_file), self.row.name, self.row.uidvalidity, self.row.uidnext)
+
+    @property
+    def count(self) -> int:
+        """See mailstore/background."""
+        return self.row.messages
+
     def unrendered(self) -> Sequence[int]:
         """See mailstore/background. What arrives later is said to be missing when it arrives."""
         if not self.account.is_open or self._rendered_to == self.row.uidnext:
@@ -392,6 +404,10 @@ class SharedMailbox:
         missing = self.rendered.missing(snapshot.uids)
         self.rendered.put_by()
         return missing
+
+    def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:
+        """See mailstore/background."""
+        return self.rendered.lacking(uids)
 
     def render(self, uids: Sequence[int]) -> bool:
         """See mailstore/background."""

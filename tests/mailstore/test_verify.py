@@ -87,6 +87,17 @@ class Site:
         return texts
 
 
+def test_a_mailbox_of_which_not_all_is_rendered_is_sound(tmp_path):
+    worker = Worker(tmp_path / "ann")
+    worker.put("INBOX", *[WIRE + b"x" * 300] * 3)
+    worker.look()
+    worker.loop.run_spawned()
+    worker.put("INBOX", WIRE)
+    worker.store.close()
+    root, mail_format = Kinds().find(os.fsencode(tmp_path / "ann"))
+    assert verify(root, mail_format, time.time(), time.sleep).findings == []
+
+
 @pytest.fixture
 def site(tmp_path):
     return Site(tmp_path / "ann", "maildir")
