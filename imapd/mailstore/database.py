@@ -176,7 +176,8 @@ class Database:
             try:
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
-                self.is_in_doubt |= getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR
+                code = getattr(error, "sqlite_errorcode", 0)
+                self.is_in_doubt |= code & 0xFF == sqlite3.SQLITE_IOERR and code not in _REFUSED_WRITES
                 raise self._translated(error, committing=True) from error
             self.is_ahead_of_disk = False
         except BaseException:
