@@ -332,9 +332,10 @@ class Connection:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        pieces, self._buffer = self._buffer, []
+        data = b"".join(self._buffer)
+        self._buffer.clear()
         self._buffered = 0
-        self._transport.write_all(pieces, self._deadline if self._user is None else float("inf"))
+        self._transport.write(data, self._deadline if self._user is None else float("inf"))
         self._renew()
 
     def _say_goodbye(self, text: str | None) -> None:

@@ -30,7 +30,7 @@ _LONGEST = 4_096
 
 def require(home: str, identity: str) -> None:
     """Refused where the mail file is somebody else's."""
-    owner = owner_of(home)
+    owner = _owner(home)
     if owner is not None and owner != identity:
         raise Refused(
             "You have no mail file here; please ask your administrator.",
@@ -64,8 +64,7 @@ def stamp(home: str) -> tuple[int, int, int] | None:
     return None if time.time() - seen.st_ctime < _LATELY else (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
-def owner_of(home: str) -> str | None:
-    """The identity of the person whose the mail file is, if anybody's."""
+def _owner(home: str) -> str | None:
     try:
         with open(os.path.join(home, FILE), "rb") as file:
             return file.read(_LONGEST).decode("utf-8", "replace").strip() or None
