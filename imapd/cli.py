@@ -220,7 +220,9 @@ def _verify_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _with_whose(parser: argparse.ArgumentParser) -> None:
     whose = parser.add_mutually_exclusive_group(required=True)
-    whose.add_argument("name", metavar="NAME", nargs="?", help="whose mail: a login name or address")
+    whose.add_argument(
+        "name", metavar="NAME", nargs="?", help="whose mail: a login name, address, or path of a mail file"
+    )
     whose.add_argument("--all", action="store_true", help="all mail files below [mail] root that have been opened here")
 
 

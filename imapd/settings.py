@@ -231,6 +231,31 @@ class Quota:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """Looking whether mail files, index and what stands beside them agree, as imapd verify does: in the background,
+    one account after the other, all that have been opened here. What is found is told in the log, with what to do."""
+
+    every: float = setting(
+        duration(MINUTE),
+        168.0 * HOUR,
+        "How long after the beginning of a round the next one begins; one that takes longer is followed at once.",
+    )
+    budget: int = setting(
+        SIZE,
+        2 << 20,
+        "How much is read in a second, the texts of the messages in Maildirs aside. 0: there is no audit.",
+        example="2M",
+    )
+    text_budget: int = setting(
+        SIZE,
+        0,
+        "How much is read in a second of the texts of messages, to compare them with the hashes that imapd repair "
+        "--hashes keeps. 0: they are not read.",
+        example="1M",
+    )
+
+
+@dataclass(frozen=True)
 class Search:
     """Search in the text of messages."""
 
@@ -287,7 +312,7 @@ SECTIONS: dict[str, type] = {
     "service": Service, "listeners": Listener, "tls": Tls, "authentication": Authentication, "oauth": OAuth,
     "directories": Directory,
     "access": Access, "lockout": Lockout, "mail": Mail, "delivery": Delivery, "lmtp": Lmtp,
-    "quota": Quota, "search": Search, "outbound": Outbound,
+    "quota": Quota, "audit": Audit, "search": Search, "outbound": Outbound,
     "imap": Imap, "log": Log, "metrics": Metrics,
 }  # fmt: skip
 NAMED = {"listeners", "directories"}
@@ -310,6 +335,7 @@ class Settings:
     delivery: Delivery
     lmtp: Lmtp
     quota: Quota
+    audit: Audit
     search: Search
     outbound: Outbound
     imap: Imap

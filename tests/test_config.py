@@ -125,7 +125,7 @@ def test_a_small_file_is_enough_and_paths_are_relative_to_it(tmp_path):
             "[listeners]",
             "x = 1\n[listeners]",
             [
-                "imapd.ini:1: unknown key 'x'; known here: service, listeners, tls, authentication, oauth, directories, access, lockout, mail, delivery, lmtp, quota, search, outbound, imap, log, metrics"
+                "imapd.ini:1: unknown key 'x'; known here: service, listeners, tls, authentication, oauth, directories, access, lockout, mail, delivery, lmtp, quota, audit, search, outbound, imap, log, metrics"
             ],
         ),
     ],

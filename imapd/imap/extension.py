@@ -37,7 +37,7 @@ from imapd.model.errors import BadSyntax
 if TYPE_CHECKING:
     from array import array
 
-    from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, Snapshot, Text
+    from imapd.mailstore.store import Description, MailboxEntry, MailboxStatus, Message, ReadMany, Snapshot, Text
     from imapd.mime.parts import Part
     from imapd.model.criteria import Criterion
     from imapd.wire.responses import Streamed
@@ -90,17 +90,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some messages that FETCH answers for at once: their sequence numbers, their UIDs, their rows in the snapshot."""
+    """Some messages that FETCH answers for at once: their sequence numbers, their UIDs, their rows in the snapshot.
+
+    read: gives their octets, as many as may be in memory at a time.
+    """
 
     session: Session
     numbers: Sequence[int]
     uids: array[int]
     rows: Sequence[int]
     snapshot: Snapshot
+    read: ReadMany
 
 
-Column = tuple[bytes, Sequence[object]]
-"""An item of many messages: a pattern with one "%d" or "%b", and what to put there for each message."""
+Column = tuple[bytes, *tuple[Sequence[object], ...]]
+"""An item of many messages: a pattern with a "%d" or "%b" for each of the columns that follow it."""
 
 
 class FetchItem(Entry):
@@ -112,6 +116,10 @@ class FetchItem(Entry):
     needs: ClassVar[Need] = Need.NOTHING
     text: ClassVar[Text | None] = None
     sets_seen: bool = False
+
+    def reads(self) -> int:
+        """How many octets of a message, from its beginning on, `column` reads at most."""
+        return 0
 
     def column(self, piece: Piece) -> Column | None:
         """The item of all messages of a piece; None where they have to be rendered one by one."""

@@ -1,12 +1,13 @@
 """One session's handle on an account whose mail lies in files. What it knows is shared (mailstore/core)."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import maildir, quotafile, subscriptions, tree
 from imapd.mailstore.arrivals import Arrival
+from imapd.mailstore.background import Wish, rendering
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Gone, StoreError, UnknownOutcome
@@ -123,6 +124,12 @@ class LocalAccount:
             if not self._core.is_current():
                 self._core.locked(lambda bench: None)
         return self._core.reading(read)
+
+    def rendering(self, wish: Wish) -> Iterator[int]:
+        """Render a mailbox for another process; see mailstore/local."""
+        shared = self._shared(wish.mailbox)
+        if shared.row.uidvalidity == wish.uidvalidity:
+            yield from rendering(shared)
 
     def _closed(self, shared: SharedMailbox) -> None:
         shared.users -= 1

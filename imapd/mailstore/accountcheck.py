@@ -10,22 +10,23 @@ from typing import Final
 
 from imapd.mailstore import findings, floors, maildir, quotafile, rendered, tree
 from imapd.mailstore.columnfile import ColumnFile
-from imapd.mailstore.findings import Sight
+from imapd.mailstore.findings import ENTRY, Inventory, Sight
+from imapd.mailstore.index import Index
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Messages, RunFile, RunStamp
 
 _AT_ONCE: Final = 2_000
 
 
-def examine(sight: Sight, boxes: Sequence[BoxRow]) -> None:
-    """Look at what belongs to the account as a whole. Raises StoreError, OSError."""
+def examine(sight: Sight, index: Index, boxes: Sequence[BoxRow]) -> None:
+    """Look at what belongs to the account as a whole, which is little. Raises StoreError, OSError."""
     _examine_tree(sight, boxes)
-    _examine_given(sight, boxes)
-    if sight.index.limits() != quotafile.read(sight.root):
+    _examine_given(sight, index, boxes)
+    if index.limits() != quotafile.read(sight.root):
         sight.found(findings.QUOTA, sight.root + b"/" + quotafile.FILE)
-    for source, _ in sight.index.moving():
+    for source, _ in index.moving():
         sight.found(findings.OWED, sight.root + b"/" + source, None, 0, "it is to be renamed")
-    _examine_remains(sight, boxes)
+    _examine_remains(sight, index, boxes)
 
 
 def _examine_tree(sight: Sight, boxes: Sequence[BoxRow]) -> None:
@@ -39,7 +40,7 @@ def _examine_tree(sight: Sight, boxes: Sequence[BoxRow]) -> None:
             sight.waiting += 1
 
 
-def _examine_given(sight: Sight, boxes: Sequence[BoxRow]) -> None:
+def _examine_given(sight: Sight, index: Index, boxes: Sequence[BoxRow]) -> None:
     """What was given must be known once more beside the index."""
     path = sight.root + b"/" + floors.FILE
     behind = {box.id for box in floors.below(path, boxes)}
@@ -53,16 +54,16 @@ def _examine_given(sight: Sight, boxes: Sequence[BoxRow]) -> None:
         elif floor != (box.uidvalidity, box.uidnext, box.modseq):
             sight.found(findings.FLOORS, path, box, 0, f"{told} written down")
     last = max([box.uidvalidity for box in boxes], default=0)
-    if tree.last_given(sight.root) < last or sight.index.last_uidvalidity() < last:
+    if tree.last_given(sight.root) < last or index.last_uidvalidity() < last:
         sight.found(findings.UIDVALIDITY, sight.root + b"/" + tree.UIDVALIDITY_FILE)
 
 
-def _examine_remains(sight: Sight, boxes: Sequence[BoxRow]) -> None:
-    promised = {source for source, _ in sight.index.moving()}
+def _examine_remains(sight: Sight, index: Index, boxes: Sequence[BoxRow]) -> None:
+    promised = {source for source, _ in index.moving()}
     for directory in sight.format.leftovers(sight.root, (tree.DELETED, tree.FRESH)):
         if directory not in promised:
             sight.found(findings.LEFTOVER, sight.root + b"/" + directory)
-    waiting = {os.path.basename(row.file) for row in sight.index.pending() if row.file.startswith(b"tmp/")}
+    waiting = {os.path.basename(row.file) for row in index.pending() if row.file.startswith(b"tmp/")}
     with contextlib.suppress(FileNotFoundError):
         for path in maildir.stale_files(sight.root + b"/tmp", sight.now):
             if os.path.basename(path) not in waiting:
@@ -73,8 +74,9 @@ def _examine_remains(sight: Sight, boxes: Sequence[BoxRow]) -> None:
             sight.found(findings.CACHE, path)
 
 
-def examine_rows(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+def examine_rows(sight: Sight, told: Inventory) -> None:
     """What the rows of a mailbox say of themselves, and what was finished of them."""
+    box, rows = told.box, told.rows
     path = sight.folder(box)
     if rows and rows[-1].uid >= box.uidnext:
         sight.found(findings.UIDS, path, box, rows[-1].uid)
@@ -97,19 +99,21 @@ def _examine_runs(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None
         if path.startswith(columns):
             continue  # whoever reads it compares it with the rows
         if rendered.mailbox_of(path) == beginning and (
-            path not in good or not _are_good(path, RunStamp(box.id, box.uidvalidity, good[path]), rows)
+            path not in good or not _are_good(sight, path, RunStamp(box.id, box.uidvalidity, good[path]), rows)
         ):
             sight.found(findings.CACHE, path, box)
 
 
-def _are_good(path: bytes, stamp: RunStamp, rows: Sequence[MessageRow]) -> bool:
+def _are_good(sight: Sight, path: bytes, stamp: RunStamp, rows: Sequence[MessageRow]) -> bool:
     file = RunFile(path, stamp)
     file.refresh()
+    sight.pace(len(file) * ENTRY // 8)  # its columns
     uids = array("I", [row.uid for row in rows])
     missing = len(file.missing(uids))
     with contextlib.suppress(OSError):
         for start in range(0, len(rows), _AT_ONCE):
             some = rows[start : start + _AT_ONCE]
-            messages = Messages(uids[start : start + _AT_ONCE], [row.size for row in some], [row.date for row in some])
-            file.read(messages, [(0, MARKS + 1)], os.pread)
+            sizes, dates = array("Q", [row.size for row in some]), array("q", [row.date for row in some])
+            messages = Messages(uids[start : start + _AT_ONCE], sizes, dates)
+            sight.pace(sum(map(len, file.read(messages, [(0, MARKS + 1)], os.pread))))
     return not file.is_broken and len(file.missing(uids)) == missing

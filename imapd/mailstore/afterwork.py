@@ -14,7 +14,9 @@ from imapd.model.loop import Loop
 log = logging.getLogger("imapd.mailstore")
 
 _DELAY: Final = 0.1
-"""Seconds; the answer goes out first, and what clients ask next."""
+"""Seconds since the last write that left work; the answer goes out first, and what clients ask next."""
+_LONGEST_DELAY: Final = 2.0
+"""For who writes all the time: what is put off grows."""
 _PAUSE: Final = 0.02
 """Between the parts, in which others have the lock."""
 
@@ -26,16 +28,20 @@ class Afterwork:
         self._loop = loop
         self._part = part
         self._is_due = False
+        self._said = 0.0
 
     def due(self) -> None:
         """Say that there is work."""
+        self._said = self._loop.monotonic()
         if not self._is_due:
             self._is_due = True
             self._loop.spawn(self._work)
 
     def _work(self) -> None:
         try:
-            self._loop.sleep(_DELAY)
+            latest = self._said + _LONGEST_DELAY
+            while (pause := min(self._said + _DELAY, latest) - self._loop.monotonic()) > 0:
+                self._loop.sleep(pause)
             while self._part():
                 self._loop.sleep(_PAUSE)
         except StoreError as error:

@@ -4,12 +4,17 @@ A mailbox comes to work when somebody opens it and when messages arrive in it. T
 every long work does, rests as long as it has worked, and stands still while a client waits for the same kind of work
 or for a message to be taken in. What it does not come to is made when it is asked for; so it may be dropped at any
 time, and is when anything fails.
+
+Where much is to be rendered a process that serves nobody is asked to do it (`Wish`), if there is one: it has another
+processor, and no client beside it. What it has rendered is there for everybody at once, since several processes may add
+to a file of runs (mailstore/runs). It begins at the newest message also while a client here fetches from the oldest on;
+then both of them work, until they meet.
 """
 
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from imapd.mailstore.errors import StoreError
 from imapd.model.loop import Loop
@@ -20,7 +25,24 @@ AT_ONCE: Final = 32
 """Messages between two rests: about 5 ms."""
 MOST: Final = 1_000
 """Mailboxes that may wait; those that come too late are rendered when they are opened next."""
+MUCH: Final = 500
+"""Messages that another process is asked to render: what takes longer than to open the account there."""
 _PAUSE: Final = 0.02
+_PIECE: Final = 128
+"""Messages between two turns of a process that serves nobody: runs in larger blocks are loaded faster."""
+
+
+class Wish(NamedTuple):
+    """That a mailbox be rendered, as one process says it to another. uidnext: as the one who wishes knows it."""
+
+    mail_file: str
+    mailbox: str
+    uidvalidity: int
+    uidnext: int
+
+
+Ask = Callable[[Wish], bool]
+"""Tells a wish to the process that fulfils them; False where it cannot be told now. Never waits."""
 
 
 class Renderable(Protocol):
@@ -30,8 +52,19 @@ class Renderable(Protocol):
     def identity(self) -> Hashable:
         """Which mailbox it is, of all accounts."""
 
+    @property
+    def wish(self) -> Wish:
+        """That it be rendered."""
+
+    @property
+    def count(self) -> int:
+        """How many messages it has, as far as is known."""
+
     def unrendered(self) -> Sequence[int]:
         """The UIDs of messages whose texts are not kept, ascending."""
+
+    def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:
+        """Those whose texts nobody has kept meanwhile."""
 
     def render(self, uids: Sequence[int]) -> bool:
         """Make and keep the texts of some messages; False where there is no use in going on. Raises StoreError."""
@@ -40,8 +73,10 @@ class Renderable(Protocol):
 class Background:
     """What is to be rendered in this process."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, ask: Ask | None = None) -> None:
+        """ask: where there is a process that renders for others."""
         self._loop = loop
+        self._ask = ask
         # The mailboxes, and which messages of them; None: what is missing has to be found out.
         self._waiting: dict[Hashable, tuple[Renderable, Sequence[int] | None]] = {}
         self._works = False
@@ -58,14 +93,19 @@ class Background:
 
     def opened(self, mailbox: Renderable) -> None:
         """Somebody has opened the mailbox."""
-        self._wait(mailbox, None)
+        if not self._is_asked_for(mailbox, mailbox.count):
+            self._wait(mailbox, None)
 
     def arrived(self, mailbox: Renderable, uids: Sequence[int]) -> None:
         """Messages have come into the mailbox."""
         _, known = self._waiting.get(mailbox.identity, (mailbox, ()))
-        if known is None or not uids:
+        if known is None or not uids or self._is_asked_for(mailbox, len(uids)):
             return  # what is missing will be found out
         self._wait(mailbox, [*known, *uids] if not known or uids[0] > known[-1] else sorted({*known, *uids}))
+
+    def _is_asked_for(self, mailbox: Renderable, count: int) -> bool:
+        """Whether another process is going to render so many messages of the mailbox."""
+        return count >= MUCH and self._ask is not None and self._ask(mailbox.wish)
 
     def _wait(self, mailbox: Renderable, uids: Sequence[int] | None) -> None:
         if mailbox.identity in self._waiting or len(self._waiting) < MOST:
@@ -92,7 +132,21 @@ class Background:
 
     def _render(self, mailbox: Renderable, uids: Sequence[int] | None) -> None:
         left = list(mailbox.unrendered() if uids is None else uids)
+        if uids is None and self._is_asked_for(mailbox, len(left)):
+            return
         newest = left[-AT_ONCE:]
         del left[-AT_ONCE:]
         if newest and mailbox.render(newest):
             self.arrived(mailbox, left)
+
+
+def rendering(mailbox: Renderable) -> Iterator[int]:
+    """Render all that is missing, newest first, for a process that serves nobody; gives after each piece how many
+    messages were rendered. Raises StoreError."""
+    left = list(mailbox.unrendered())
+    while left:
+        piece = mailbox.still_unrendered(left[-_PIECE:])
+        del left[-_PIECE:]
+        if piece and not mailbox.render(piece):
+            return
+        yield len(piece)

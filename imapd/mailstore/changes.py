@@ -34,7 +34,6 @@ from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import TAKING, BoxRow, MessageRow
 from imapd.mailstore.settle import path_of, settle, settle_but_flags, settle_or_later, target_name
 from imapd.mailstore.store import Placed
-from imapd.mailstore.sync import take_in
 from imapd.mailstore.tree import find
 from imapd.model.names import INBOX
 
@@ -109,7 +108,7 @@ def _goal(bench: Bench, name: str) -> BoxRow:
     """The mailbox that messages are to come into. The UIDs that those in it had elsewhere are taken in first."""
     box = find(bench, name)
     while box.uidlist_stamp.startswith(TAKING):
-        take_in(bench, box.id, read_write=False)
+        bench.format.take_in(bench, box.id, read_write=False)
         box = bench.box(box.id)
     return box
 
@@ -213,7 +212,7 @@ def empty_inbox_into(bench: Bench, name: str) -> None:
     """RENAME of INBOX: a new mailbox with all messages of INBOX, which stays (RFC 9051 section 6.3.6)."""
     tree.check_free(bench, name)
     inbox = find(bench, INBOX)
-    while not take_in(bench, inbox.id, read_write=False):
+    while not bench.format.take_in(bench, inbox.id, read_write=False):
         pass
     rows = _present(bench, inbox.id, None)
     fresh, directory, uidvalidity = tree.begin_mailbox(bench, name)
@@ -252,7 +251,7 @@ def _present(bench: Bench, box_id: int, uids: Sequence[int] | None) -> list[Mess
     rows = bench.index.rows(box_id, uids)
     if all(os.path.lexists(path_of(bench, box, row)) for row in rows):
         return rows
-    take_in(bench, box_id, read_write=False, force=True)
+    bench.format.take_in(bench, box_id, read_write=False, force=True)
     rows = bench.index.rows(box_id, uids)
     return [row for row in rows if os.path.lexists(path_of(bench, box, row))]
 

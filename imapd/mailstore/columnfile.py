@@ -15,7 +15,7 @@ at any time. Rules:
 import contextlib
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from operator import lt
 from struct import Struct
 from typing import Final
@@ -26,7 +26,7 @@ from imapd.mailstore.columns import advanced
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE
 from imapd.mailstore.rendered import DIRECTORY
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow, NewRows
 from imapd.mailstore.store import Snapshot
 
 LARGE: Final = 2_000
@@ -69,24 +69,11 @@ class ColumnFile:
             return None  # rule 3
         return fresh, len(delta.rows) + len(delta.vanished)
 
-    def extend(self, before: BoxRow, after: BoxRow, rows: Sequence[MessageRow]) -> None:
-        """Keep messages that came to a mailbox in one commit, which did nothing else to it; where the file is not as
-        the mailbox was before it, there will be none. Under the account's lock."""
-        kept = (
-            self._read() if before.messages else _snapshot(self._uidvalidity, before.uidnext, before.modseq, _empty())
-        )
-        if kept is None or (kept.uidnext, kept.highestmodseq) != (before.uidnext, before.modseq):
-            return
-        columns = [kept.uids, kept.masks, kept.modseqs, kept.sizes, kept.dates]
-        # One by one: as tuples, a hundred thousand rows would be turned over twice more.
-        kept.uids.extend([row.id & 0xFFFFFFFF for row in rows])
-        kept.masks.extend([row.mask for row in rows])
-        kept.modseqs.extend([row.modseq for row in rows])
-        kept.sizes.extend([row.size for row in rows])
-        kept.dates.extend([row.date for row in rows])
-        uids = kept.uids
-        if len(uids) >= LARGE and all(map(lt, uids, uids[1:])):
-            self.write(_snapshot(self._uidvalidity, after.uidnext, after.modseq, columns))
+    def kept(self, box: BoxRow) -> Snapshot | None:
+        """The columns of a mailbox as it is, to be extended; None where the file is of another moment."""
+        kept = self._read() if box.messages else _snapshot(self._uidvalidity, box.uidnext, box.modseq, _empty())
+        as_it_is = kept is not None and (kept.uidnext, kept.highestmodseq) == (box.uidnext, box.modseq)
+        return kept if as_it_is else None
 
     def _read(self) -> Snapshot | None:
         with contextlib.suppress(OSError):
@@ -142,6 +129,18 @@ class ColumnFile:
 
     def _inode(self) -> int:
         return os.stat(self._index_path).st_ino
+
+
+def extended(kept: Snapshot, after: BoxRow, rows: NewRows) -> Snapshot | None:
+    """The columns with messages that came in one commit, which did nothing else to the mailbox; `kept` is used up.
+    None where the UIDs do not ascend."""
+    if not all(map(lt, rows.uids, rows.uids[1:])) or (kept.uids and rows.uids and kept.uids[-1] >= rows.uids[0]):
+        return None
+    columns = [kept.uids, kept.masks, kept.modseqs, kept.sizes, kept.dates]
+    modseqs = [rows.modseq] * len(rows.uids)
+    for column, more in zip(columns, (rows.uids, rows.masks, modseqs, rows.sizes, rows.dates), strict=True):
+        column.extend(more)
+    return _snapshot(after.uidvalidity, after.uidnext, after.modseq, columns)
 
 
 def _empty() -> "list[array[int]]":

@@ -7,7 +7,9 @@ removal all of them, which is a copy of memory (about 1 ms for 100,000 messages)
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
+from imapd.mailstore.rowchanges import Reflagged
 from imapd.mailstore.rows import Columns, Delta
 from imapd.mailstore.store import Snapshot
 
@@ -50,6 +52,18 @@ def advanced(before: Snapshot, delta: Delta) -> Snapshot:
     box = delta.box
     keywords = before.keywords if before.keywords == delta.keywords else delta.keywords
     return Snapshot(box.uidvalidity, box.uidnext, box.modseq, uids, masks, modseqs, sizes, dates, keywords)
+
+
+def reflagged(before: Snapshot, done: Reflagged) -> Snapshot | None:
+    """The snapshot after a change of flags that followed it; None where it lacks something for that."""
+    rows = before.rows(array("I", done.changed))
+    if rows is None or before.keywords != done.keywords:
+        return None
+    masks, modseqs = before.masks[:], before.modseqs[:]
+    for row in rows:
+        masks[row] = masks[row] & done.kept | done.added
+        modseqs[row] = done.before + 1
+    return replace(before, highestmodseq=done.before + 1, masks=masks, modseqs=modseqs)
 
 
 def _rows_of(uids: "array[int]", wanted: Sequence[int]) -> list[int]:

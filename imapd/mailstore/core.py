@@ -12,13 +12,14 @@ Rules:
    older copy of the index does not know all (mailstore/floors).
 4. Handles are opened when they are needed and closed when the account was not used for long (mailstore/awake). What is
    closed was taken away from the account in the loop first, so that nobody finds a handle that is being closed.
-5. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
+5. After a failed commit nothing more is written by that connection, nor by those of other processes; whoever comes next
+   opens the index anew (mailstore/indexfile, rule 3).
+6. A full disk, or a quota of the file system, stops what needs room for good. What only needs it to go on, or makes
    room in the end (`vital`), is tried again after the reserve and the rendered texts were given up for it.
 """
 
 import contextlib
 import os
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -58,12 +59,8 @@ _PUT_BY: Final = 4
 _BUSY_TRIES: Final = 200
 _BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
 
-_FILE_PAUSE: Final = 0.002
-_LONG_FILE: Final = 2.0
-_LONG_FILE_PAUSE: Final = 0.02
-"""Delivery agents hold an mbox for milliseconds, and leave it free for as long between one message and the next: who
-pauses longer than that with every try comes to find it locked each time. mutt holds it for a second, or for as long as
-nobody answers its question."""
+_FILE_PAUSE: Final = 0.01
+_LONGEST_FILE_PAUSE: Final = 0.1  # what delivery agents hold an mbox for is milliseconds; mutt holds it for a second
 
 
 class AccountCore:
@@ -72,6 +69,7 @@ class AccountCore:
     def __init__(
         self,
         root: bytes,
+        mail_file: bytes,
         mail_format: MailFormat,
         loop: Loop,
         settings: DiskSettings,
@@ -80,6 +78,7 @@ class AccountCore:
     ) -> None:
         """handles: which accounts keep theirs. background: of the whole process."""
         self.root = root
+        self.mail_file = mail_file  # by which another process opens it
         self.format = mail_format
         self.loop = loop
         self.settings = settings
@@ -93,7 +92,7 @@ class AccountCore:
         self._file = IndexFile(self._path, settings.file_mode)
         self._writer: Index | None = None
         self._reader: Index | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: tuple[int, int, int] | None = None
         self._is_doubtful = False
         self._unchanging = False
         self.background = background
@@ -102,7 +101,7 @@ class AccountCore:
         self._is_work_left = False
         self._handles = handles
         self._is_open = False
-        self._begun: tuple[int, int] | None = None
+        self._begun: tuple[int, int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
         self._seen: tuple[int, ...] | None = None  # how the index lay there when the last session went
 
@@ -197,6 +196,9 @@ class AccountCore:
         """Close the handle for writing until it is needed again; not while the account is busy."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            if self._reader is not None:  # which closes later
+                self._reader.is_ahead_of_disk |= writer.is_ahead_of_disk
+                writer.is_ahead_of_disk = False
             self.loop.spawn(lambda: self._close([writer]))
 
     def put_by(self, mailbox: "SharedMailbox") -> None:
@@ -218,9 +220,23 @@ class AccountCore:
         """Close them under the lock where it is to be had, for the last close tidies the database."""
         if handles:
             try:
-                self._lock.run(lambda: _close_all(handles))
+                self._lock.run(lambda: self._close_each(handles))
             except (StoreError, OSError):
-                self.loop.offload(lambda: _close_all(handles))
+                self.loop.offload(lambda: self._close_each(handles))
+
+    def _close_each(self, handles: Sequence[Index]) -> None:
+        for handle in handles:
+            with contextlib.suppress(StoreError):
+                if handle.is_ahead_of_disk:
+                    self._bring_home(handle)
+                handle.close()
+
+    def _bring_home(self, handle: Index) -> None:
+        """What SQLite does with the last close, where it does not tell whether it failed."""
+        try:
+            handle.bring_home()
+        except Retry:
+            self._file.doubt()
 
     @property
     def reader(self) -> Index:
@@ -266,7 +282,7 @@ class AccountCore:
     # Writing
 
     def locked(self, work: Callable[[Bench], Result], vital: bool = False) -> Result:
-        """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 5).
+        """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 6).
 
         Raises Gone where the whole account is no more.
         """
@@ -286,23 +302,15 @@ class AccountCore:
 
     def _until_free(self, work: Callable[[Bench], Result], vital: bool) -> Result:
         deadline = self.loop.monotonic() + PATIENCE
+        pause = _FILE_PAUSE
         while True:
             try:
                 return self._locked(work, vital, deadline)
-            except FileLocked as busy:
-                self._await_file(busy, deadline)
-
-    def _await_file(self, busy: FileLocked, deadline: float) -> None:
-        """Wait until another program has freed the mail file, without our lock. Raises what was raised."""
-        long = self.loop.monotonic() + _LONG_FILE
-        is_free = False
-        while not is_free:
-            now = self.loop.monotonic()
-            pause = _FILE_PAUSE if now < long else _LONG_FILE_PAUSE
-            if now + pause > deadline:
-                raise busy
-            self.loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two do not keep step
-            is_free = busy.is_free()
+            except FileLocked:
+                if self.loop.monotonic() + pause > deadline:
+                    raise
+            self.loop.sleep(pause)
+            pause = min(2 * pause, _LONGEST_FILE_PAUSE)
 
     def _locked(self, work: Callable[[Bench], Result], vital: bool, deadline: float) -> Result:
         with disk_errors():
@@ -349,6 +357,9 @@ class AccountCore:
             return work(bench)
         finally:
             self._is_work_left |= bench.later
+            if bench.index.is_in_doubt:  # also where whoever wrote could do without
+                self._is_doubtful = True
+                self._file.doubt()
             rebuild.note(bench)
             for folder in bench.changed:
                 with contextlib.suppress(OSError):
@@ -416,9 +427,3 @@ class AccountCore:
                 self.format.make_mailbox(self.root, self.format.directory_of(self.root, name), self.settings)
             self.format.make_mailbox(self.root, INBOX_DIRECTORY, self.settings)
         maildir.make_directory(self.root + b"/tmp", self.settings.dir_mode)
-
-
-def _close_all(handles: Sequence[Index]) -> None:
-    for handle in handles:
-        with contextlib.suppress(StoreError):
-            handle.close()

@@ -3,13 +3,19 @@
 Statements go through `_all`, `_value` and `_each`, of which the tables (mailstore/mailboxtable, mailstore/index) are
 made. Errors come out as StoreErrors. Corrupt means that the file is damaged: SQLite found it so, or a value cannot be
 what it should be.
+
+Where a sync fails, the machine may forget what it was for, show it to whoever reads until the power is cut, and say of
+the next sync that it went well. So a connection whose commit failed writes no more (`is_in_doubt`). Who opens the
+database then has it written once more, from what can be read, into the other file (`empty_log`): what was committed
+without a sync before (`settling`) stands in the log in front of what comes later, and would take that with it.
 """
 
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,7 +23,15 @@ from imapd.mailstore import quota
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, OverQuota, Retry, StoreError, UnknownOutcome
 
 _CHUNK = 2_000
+_ROWS: Final = 50  # in one INSERT: with more of them it is hardly faster
+_LOG: Final = 1_000
+"""Pages in the log that a commit brings into the database afterwards."""
+_UNAVAILABLE: Final = "The mail file cannot be read or written at the moment."
 _REFUSED_WRITES: Final = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN}
+
+
+def _row_of(columns: int) -> str:
+    return f"({', '.join('?' * columns)})"
 
 
 def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
@@ -34,7 +48,7 @@ def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
         return Denied("The mail file cannot be written at the moment.", code="UNAVAILABLE", reason=reason)
     if committing and code == sqlite3.SQLITE_IOERR:
         return UnknownOutcome(reason=reason)
-    return Retry("The mail file cannot be read or written at the moment.", code="UNAVAILABLE", reason=reason)
+    return Retry(_UNAVAILABLE, code="UNAVAILABLE", reason=reason)
 
 
 @contextmanager
@@ -58,6 +72,8 @@ class Database:
         the files beside it; then nothing in this process may have it open for writing.
         """
         self._path = path
+        self.is_in_doubt = False
+        self.is_ahead_of_disk = False  # something was committed that no sync was asked for yet
         how = "?immutable=1" if unchanging else "?mode=ro&readonly_shm=1" if only_looking else ""
         try:
             uri = "file:" + quote(path) + how
@@ -84,7 +100,7 @@ class Database:
         return "" if found == "ok" else found
 
     def version(self) -> int:
-        """The version of its tables."""
+        """The version of its tables, as its header says it."""
         return int(self._value("PRAGMA user_version"))
 
     def _translated(self, error: sqlite3.Error, committing: bool = False) -> StoreError:
@@ -126,16 +142,44 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
+    def _add_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Let statements call a function. What it raises comes out of them as Corrupt."""
+        try:
+            self._db.create_function(name, arguments, function, deterministic=True)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _each_of_many(self, statement: str, columns: Sequence[Iterable[Any]]) -> None:
+        """An INSERT ... VALUES, which stands there without the values, of rows that come as columns. Some of them at a
+        time: that takes half as long as one by one."""
+        some = statement + ",".join([_row_of(len(columns))] * _ROWS)
+        values = chain.from_iterable(zip(*columns, strict=False))  # constants do not end
+        one_by_one: list[Any] = []
+
+        def pieces() -> Iterator[list[Any]]:
+            while len(piece := list(islice(values, _ROWS * len(columns)))) == _ROWS * len(columns):
+                yield piece
+            one_by_one.extend(piece)
+
+        self._each(some, pieces())
+        rows = range(0, len(one_by_one), len(columns))
+        self._each(statement + _row_of(len(columns)), [one_by_one[row : row + len(columns)] for row in rows])
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write, all or nothing; durable at the end."""
+        """Write, all or nothing; durable at the end. Raises UnknownOutcome where nobody knows whether it is."""
+        if self.is_in_doubt:
+            raise Retry(_UNAVAILABLE, code="UNAVAILABLE", reason="index: a commit has failed on this connection")
         self._all("BEGIN IMMEDIATE")
         try:
             yield
             try:
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0)
+                self.is_in_doubt |= code & 0xFF == sqlite3.SQLITE_IOERR and code not in _REFUSED_WRITES
                 raise self._translated(error, committing=True) from error
+            self.is_ahead_of_disk = False
         except BaseException:
             if self._db.in_transaction:
                 self._all("ROLLBACK")
@@ -144,12 +188,26 @@ class Database:
     @contextmanager
     def settling(self) -> Iterator[None]:
         """Write what may be lost in a power cut, without waiting for the disk (rule 1)."""
+        # Bringing the log into the database would sync it, and SQLite does not tell where that fails after a commit.
+        self._all("PRAGMA wal_autocheckpoint = 0")
         self._all("PRAGMA synchronous = NORMAL")
         try:
             with self.transaction():
                 yield
+            self.is_ahead_of_disk = True
         finally:
             self._all("PRAGMA synchronous = FULL")
+            self._all(f"PRAGMA wal_autocheckpoint = {_LOG}")
+
+    def bring_home(self) -> None:
+        """Bring what is in the log into the database, durable, as far as others who read let us. Raises StoreErrors."""
+        self._all("PRAGMA wal_checkpoint(PASSIVE)")
+        self.is_ahead_of_disk = False
+
+    def empty_log(self) -> None:
+        """Bring all that is in the log into the database, durable, and begin the log anew. Raises Retry."""
+        if self._value("PRAGMA wal_checkpoint(TRUNCATE)"):
+            raise Retry(reason="index: others read for too long")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -164,7 +222,8 @@ class Database:
         """The tables with their columns, and the indexes, by their names."""
         names = "SELECT tbl_name, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
         columns = "SELECT tables.name, info.name FROM sqlite_master tables, pragma_table_info(tables.name) info"
-        return sorted(self._all(f"{names} UNION {columns}"))
+        with meaning():
+            return sorted(self._all(f"{names} UNION {columns}"))
 
     def data_version(self) -> int:
         """A number that changes with every commit of another connection."""

@@ -5,13 +5,22 @@ for each of them, or leaves it and says so; which one that is stands in `is_left
 """
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from imapd.mailstore.formats import MailFormat
-    from imapd.mailstore.index import Index
-    from imapd.mailstore.rows import BoxRow
+    from imapd.mailstore.rows import BoxRow, MessageRow
+
+Pace = Callable[[int], None]
+"""Called when about so many octets have been read, while nothing is locked and no database open; it may wait."""
+ENTRY: Final = 512
+"""What a look at a name, or at a row of the index, counts for, in octets: an inode, or a row and its checksum."""
+
+
+def without_rest(octets: int) -> None:
+    """The pace of who wants to be done."""
 
 
 class Fault(NamedTuple):
@@ -89,6 +98,16 @@ class Finding(NamedTuple):
         return f"{where}: {self.fault.what}{detail}"
 
 
+class Inventory(NamedTuple):
+    """What the index says of a mailbox at one moment: its row, its messages ascending by UID, the names of its
+    keywords; graves: the key of each expunged message whose file is to be removed, and the path."""
+
+    box: "BoxRow"
+    rows: "Sequence[MessageRow]"
+    keywords: Sequence[str]
+    graves: Sequence[tuple[int, bytes]]
+
+
 @dataclass(slots=True)
 class Sight:
     """One look at an account: what is read, and what was found. Nothing is written through it.
@@ -98,8 +117,8 @@ class Sight:
 
     root: bytes
     format: "MailFormat"
-    index: "Index"
     now: float
+    pace: Pace = without_rest
     findings: list[Finding] = field(default_factory=list)
     waiting: int = 0
 

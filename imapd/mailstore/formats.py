@@ -25,17 +25,22 @@ from imapd.model.flags import Flags
 
 if TYPE_CHECKING:
     from imapd.mailstore.bench import Bench, DiskSettings
-    from imapd.mailstore.findings import Finding, Sight
+    from imapd.mailstore.findings import Finding, Inventory, Sight
     from imapd.mailstore.index import Index
     from imapd.mailstore.rows import BoxRow, Given, MessageRow
     from imapd.mailstore.store import Placed
+
+
+Read = Callable[[int, "list[bytearray]", int], int]
+"""Fills buffers with what stands in a file from a place on, and says how much that was (os.preadv). Raises OSError, of
+these BlockingIOError where it does not wait for the disk."""
 
 
 class Slice(NamedTuple):
     """A message of so many octets in an open file. Who has it closes it.
 
     It begins with `head`, and goes on in the file at `start`. hidden: how many octets more it has in the file, which
-    are no part of it. is_there: whether what was read from the file just now is of this message.
+    are no part of it.
     """
 
     fd: int
@@ -43,7 +48,6 @@ class Slice(NamedTuple):
     octets: int
     head: bytes = b""
     hidden: int = 0
-    is_there: Callable[[], bool] = lambda: True
 
     def close(self) -> None:
         os.close(self.fd)
@@ -126,11 +130,13 @@ class MailFormat(Protocol):
     def open_message(self, root: bytes, box: "BoxRow", row: "MessageRow") -> Slice:
         """Open the message of a row. Raises FileNotFoundError where it is not where the row says."""
 
-    def open_held(self, bench: "Bench", box: int, uid: int, again: bool) -> "tuple[MessageRow, Slice] | None":
-        """Open a message that was not where its row says, while other programs are kept out; and its row as it is now.
+    def read_together(
+        self, root: bytes, box: "BoxRow", rows: Sequence["MessageRow"], most: int, read: Read
+    ) -> list[bytearray]:
+        """The first octets of messages as they lie on the disk, of each so many that `most` octets on the wire can be
+        made of them, or all of it; of one that is not where its row says, nothing.
 
-        None where it is gone, or they cannot be kept out: then what is known has been brought up to date. again: that
-        did not help the last time. Raises Gone.
+        Raises BlockingIOError where `read` does.
         """
 
     def knows_uids(self, folder: bytes, box: "BoxRow") -> bool:
@@ -179,8 +185,9 @@ class MailFormat(Protocol):
 
     # Reading the truth back
 
-    def examine(self, sight: "Sight", box: "BoxRow", rows: Sequence["MessageRow"]) -> None:
-        """Say into `sight` where the files of a mailbox are not what its rows say. Writes nothing, takes no lock.
+    def examine(self, sight: "Sight", told: "Inventory") -> None:
+        """Say into `sight` where the files of a mailbox are not what its rows say. Writes nothing, takes no lock, and
+        rests where `sight.pace` does.
 
         Raises OSError.
         """

@@ -13,7 +13,7 @@ Rules:
 3. Writes happen under the account's lock and in a disk thread, on a connection of their own. Reading is done on another
    one, in WAL mode beside the writer, so a reader never waits and never sees half a write.
 4. A database of a newer version is refused before anything is written to it; one of an older version is brought up to
-   date in one transaction.
+   date in one transaction. The version stands in the header and in the table `meta`: a flipped bit is no newer version.
 5. The rows of mailboxes and messages have checksums, which are looked at whenever a row is read: no damaged row gives a
    wrong body under a UID. Writes are told the row that was read, so that damage never gets a new checksum. Errors come
    out as StoreErrors; Corrupt means damage that SQLite or a checksum has found.
@@ -27,22 +27,25 @@ Names of files and directories are BLOBs, being octets. Masks fill 64 bits and a
 # ruff: noqa: S608 - statements are put together from names of columns, never from values
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import repeat
 from operator import lt
 from typing import Any, Final
 
+from imapd.mailstore.bulktable import BulkTable
 from imapd.mailstore.database import meaning
 from imapd.mailstore.errors import Corrupt, Denied, Retry, StoreError
-from imapd.mailstore.mailboxtable import MailboxTable
 from imapd.mailstore.maildir import base_of
 from imapd.mailstore.rows import (
     BoxRow,
     Columns,
     Delta,
     MessageRow,
+    NewRows,
     identity,
+    message_id,
     message_sum,
     packed_sum,
     runs,
@@ -55,24 +58,25 @@ from imapd.mailstore.schema import SCHEMA, UPGRADE_FROM_1, VERSION
 _APPLICATION: Final = 0x494D4144  # "IMAD", for file(1)
 _WRITER_PATIENCE: Final = 10.0  # seconds, in a thread; only a crashed writer's recovery can make it wait
 _NOT_AS_WRITTEN: Final = "index: the row of a message is not as it was written"
+_NOTED: Final = "version"
 _MESSAGE: Final = ", ".join(MessageRow._fields)
 _CHECKED: Final = "id, mask, modseq, size, date, octets, file, base, sum"
 _NOT_IN_CUR: Final = "INDEXED BY message_not_in_cur WHERE place IN (1, 2)"
 
 
-class Index(MailboxTable):
+class Index(BulkTable):
     """A connection to an account's database: the tables `message`, `tombstone` and `moving`.
 
-    given: the UIDs that committed writes of this connection gave, as (mailbox, UID, identity of the message); whoever
-    writes them down elsewhere empties it.
+    given: the UIDs that committed writes of this connection gave, by mailbox, as (UID, identity of the message);
+    whoever writes them down elsewhere empties it.
     """
 
     def __init__(
         self, path: bytes, patience: float = 0.0, unchanging: bool = False, only_looking: bool = False
     ) -> None:
         super().__init__(path, patience, unchanging, only_looking)
-        self.given: list[tuple[int, int, bytes]] = []
-        self._given: list[tuple[int, int, bytes]] = []
+        self.given: dict[int, list[tuple[int, bytes]]] = {}
+        self._given: dict[int, list[tuple[int, bytes]]] = {}
 
     @classmethod
     def writer(cls, path: bytes) -> "Index":
@@ -89,6 +93,17 @@ class Index(MailboxTable):
         """Whether a program of this version made the database, used it last in that file, and left no work behind."""
         ours = self._value("PRAGMA user_version") == VERSION and not self.has_moved(inode)
         return bool(ours and self.boxes()) and self.is_settled()
+
+    def version(self) -> int:
+        """The version of its tables. Raises Corrupt where it says that it is newer, and that it is of this one."""
+        version = super().version()
+        if version > VERSION:
+            noted = 0
+            with suppress(StoreError):  # a newer one may have other tables
+                noted = self._meta(_NOTED)
+            if noted == VERSION:
+                raise Corrupt(reason=f"the index says that it has version {version}, and that it has {noted}")
+        return version
 
     def _prepare(self) -> None:
         version = self.version()
@@ -107,6 +122,10 @@ class Index(MailboxTable):
                 self._all(f"PRAGMA user_version = {VERSION}")
         elif version < VERSION:
             self._upgrade()
+        self._allow_bulk()
+        if self._meta(_NOTED) != VERSION:
+            with self.settling():
+                self._set_meta(_NOTED, VERSION)
         self.boxes()
 
     def _begin_log(self) -> None:
@@ -151,10 +170,11 @@ class Index(MailboxTable):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        self._given = []
+        self._given = {}
         with super().transaction():
             yield
-        self.given += self._given
+        for box, pairs in self._given.items():
+            self.given.setdefault(box, []).extend(pairs)
 
     # Messages, for reading
 
@@ -258,6 +278,15 @@ class Index(MailboxTable):
         """The UIDs of all messages of a mailbox."""
         return {uid for (uid,) in self._all("SELECT id & 4294967295 FROM message WHERE id BETWEEN ? AND ?", span(box))}
 
+    def is_all(self, box: BoxRow, uids: Collection[int]) -> bool:
+        """Whether a mailbox has no other messages than those with these UIDs, of which there are some."""
+        low, high = min(uids), max(uids)
+        if len(uids) == box.messages == high - low + 1:
+            found = self._value("SELECT count(*) FROM message WHERE id BETWEEN ? AND ?",
+                                (box.id << 32 | low, box.id << 32 | high))  # fmt: skip
+            return bool(found == box.messages)
+        return self.uids(box.id) <= set(uids)
+
     def last_in_file(self, box: int) -> MessageRow | None:
         """The message of an mbox that stands last in it."""
         rows = self._messages("WHERE id BETWEEN ? AND ? ORDER BY place DESC LIMIT 1", span(box))
@@ -279,9 +308,27 @@ class Index(MailboxTable):
             known_by = base or base_of(file)
             check = packed_sum(key, mask, modseq, size, octets, date, known_by)
             values.append((key, place, file, base, mask, modseq, size, octets, date, pending, check))
-            self._given.append((key >> 32, key & 0xFFFFFFFF, known_by))
+            self._given.setdefault(key >> 32, []).append((key & 0xFFFFFFFF, known_by))
         self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         self._count([(row.id >> 32, 1, row.size) for row in rows])
+
+    def insert_columns(self, box: int, rows: NewRows) -> None:
+        """New messages of one mailbox, at a first sight a hundred thousand: 2 us for each. Raises LimitExceeded."""
+        first = message_id(box, max(rows.uids, default=1)) >> 32 << 32
+        keys = [first | uid for uid in rows.uids]
+        masks = list(map(signed, rows.masks)) if max(rows.masks, default=0) >> 63 else rows.masks
+        modseq = rows.modseq
+        checks = [
+            packed_sum(key, mask, modseq, size, octets, date, base)
+            for key, mask, size, octets, date, base in zip(
+                keys, masks, rows.sizes, rows.octets, rows.dates, rows.known_by, strict=True)
+        ]  # fmt: skip
+        self._each_of_many(
+            "INSERT INTO message (id, place, file, mask, modseq, size, octets, date, pending, sum) VALUES",
+            (keys, rows.places, rows.files, masks, repeat(modseq), rows.sizes, rows.octets, rows.dates, rows.pending,
+             checks))  # fmt: skip
+        self._given.setdefault(box, []).extend(zip(rows.uids, rows.known_by, strict=True))
+        self._count([(box, len(keys), sum(rows.sizes))])
 
     def _count(self, changes: Iterable[tuple[int, int, int]]) -> None:
         """Follow the counts of mailboxes: (mailbox, messages more, octets more)."""
@@ -313,7 +360,8 @@ class Index(MailboxTable):
                    [(row.place, row.file, row.id) for row in rows])  # fmt: skip
         # The others are known by what they were known by, and their checksums hold.
         self._each("UPDATE message SET sum = ? WHERE id = ?", [(message_sum(row), row.id) for row in renamed])
-        self._given += [(row.id >> 32, row.uid, identity(row)) for row in renamed]
+        for row in renamed:
+            self._given.setdefault(row.id >> 32, []).append((row.uid, identity(row)))
         return rows
 
     def give_up(self, keys: Iterable[int]) -> None:

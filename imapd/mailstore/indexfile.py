@@ -4,7 +4,10 @@ Rules:
 
 1. No link is followed, and no log is taken over from an index that is gone.
 2. An index that was copied or put back (another inode than it was used in last) is checked before it is used.
-3. Damage does not stop anybody: the file is put aside as `imapd-index.sqlite.broken-<time>`, for an administrator to
+3. After a failed sync of the database or its log the file bears a mark that all processes see: its sticky bit, which
+   means nothing on a file, and needs no room on a disk that may be full. Whoever opens it then checks it, and has all
+   of it written once more before anything else is (mailstore/database).
+4. Damage does not stop anybody: the file is put aside as `imapd-index.sqlite.broken-<time>`, for an administrator to
    look at, and a new one begins.
 """
 
@@ -29,14 +32,23 @@ class IndexFile:
     def __init__(self, path: bytes, mode: int) -> None:
         self._path = path
         self._mode = mode
+        self._is_in_doubt = False
 
-    def identity(self) -> tuple[int, int] | None:
-        """What tells the file from another one in its place; None where none lies there. Quick."""
+    def identity(self) -> tuple[int, int, int] | None:
+        """What tells the file from another one in its place, and from one with a mark (rule 3); None where none lies
+        there. Quick."""
         try:
             seen = os.lstat(self._path)
         except FileNotFoundError:
             return None
-        return (seen.st_dev, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
+        return (seen.st_dev, seen.st_ino, seen.st_mode & stat.S_ISVTX) if stat.S_ISREG(seen.st_mode) else None
+
+    def doubt(self) -> None:
+        """Say that a sync failed (rule 3). Quick."""
+        self._is_in_doubt = True
+        log.error("the disk failed to keep what was written to %r: it will be written once more", self._path)
+        with contextlib.suppress(OSError):
+            os.chmod(self._path, stat.S_IMODE(os.lstat(self._path).st_mode) | stat.S_ISVTX)
 
     def look(self) -> tuple[int, ...] | None:
         """What changes when somebody writes to the file, or puts another one there. Quick."""
@@ -49,7 +61,7 @@ class IndexFile:
     def as_left(self) -> Index | None:
         """The index for reading, if it lies there as it was left by a program of this version."""
         identity = self.identity()
-        if identity is None or self._has_strangers():
+        if identity is None or identity[2] or self._has_strangers():
             return None
         with contextlib.suppress(StoreError):
             index = Index(self._path)
@@ -82,11 +94,17 @@ class IndexFile:
             os.close(maildir.create_file(self._path, self._mode))
         writer = Index.writer(self._path)
         try:
-            inode = os.lstat(self._path).st_ino
+            lies = os.lstat(self._path)
+            inode, in_doubt = lies.st_ino, self._is_in_doubt or bool(lies.st_mode & stat.S_ISVTX)
             # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
             moved = writer.has_moved(inode)
-            if (moved or is_doubtful) and not writer.is_sound():
+            if (moved or is_doubtful or in_doubt) and not writer.is_sound():
                 raise Corrupt(reason="quick_check failed")
+            if in_doubt:
+                writer.empty_log()
+                if lies.st_mode & stat.S_ISVTX:
+                    os.chmod(self._path, stat.S_IMODE(lies.st_mode) & ~stat.S_ISVTX)
+                self._is_in_doubt = False
             if moved:
                 writer.settle_down(inode)
         except BaseException:

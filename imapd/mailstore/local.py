@@ -5,12 +5,13 @@ share what is known of an account; several processes may serve the same account,
 and change it.
 """
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from imapd.mailstore.account import LocalAccount
 from imapd.mailstore.awake import Handles
-from imapd.mailstore.background import Background
+from imapd.mailstore.background import Ask, Background, Wish
 from imapd.mailstore.bench import DiskSettings, disk_errors
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.core import AccountCore
@@ -37,20 +38,22 @@ class LocalStore:
         dir_mode: int = 0o700,
         awake: int = AWAKE,
         kinds: Kinds | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """create: make a mail file for who has none, with the mailboxes of special_use: pairs of (use, name).
 
-        awake: the most accounts whose databases stay open. kinds: which kinds of mail files there are.
+        awake: the most accounts whose databases stay open. kinds: which kinds of mail files there are. ask: where there
+        is a process that renders for others.
         """
         self._loop = loop
         self._settings = DiskSettings(create, tuple(special_use), file_mode, dir_mode)
         self._kinds = kinds or Kinds()
         self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
         self._handles = Handles[AccountCore](awake, WRITING, self._doze)
-        self._background = Background(loop)
+        self._background = Background(loop, ask)
 
     def open_account(self, owner: Owner) -> LocalAccount:
-        root = os.fsencode(os.path.normpath(owner.home))
+        root = home = os.fsencode(os.path.normpath(owner.home))
         if not root.startswith(b"/") or b"\0" in root:
             raise NoSuchAccount(reason=f"the mail file of {owner.user_name} is no absolute path")
         with disk_errors():
@@ -58,7 +61,7 @@ class LocalStore:
         core = self._cores.get(root)
         if core is None:
             core = self._cores[root] = AccountCore(
-                root, mail_format, self._loop, self._settings, self._handles, self._background
+                root, home, mail_format, self._loop, self._settings, self._handles, self._background
             )
         core.limits = owner.limits
         core.users += 1
@@ -71,6 +74,11 @@ class LocalStore:
                 core.close()
             raise
         return LocalAccount(core, self._release)
+
+    def rendering(self, wish: Wish) -> Iterator[int]:
+        """Render a mailbox for another process, a piece at a time: how many messages it had. Raises StoreError."""
+        with contextlib.closing(self.open_account(Owner(wish.mail_file, wish.mail_file, wish.mail_file))) as account:
+            yield from account.rendering(wish)
 
     def _release(self, core: AccountCore) -> None:
         core.users -= 1

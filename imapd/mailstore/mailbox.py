@@ -9,7 +9,7 @@ from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
 from imapd.mailstore.shared import REFUSALS, SharedMailbox, placed_in
-from imapd.mailstore.store import Description, Placed, Snapshot, Text
+from imapd.mailstore.store import Description, Placed, ReadMany, Snapshot, Text
 from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Watching
 
@@ -64,11 +64,15 @@ class LocalMailbox:
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
         return self._shared.header_fields(uids, fields)
 
+    def reader(self, uids: "array[int]") -> ReadMany:
+        return self._shared.reader(uids)
+
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
-        def change(bench: Bench, box: int) -> tuple[int, ...]:
+        def change(bench: Bench, box: int) -> rowchanges.Reflagged:
             return rowchanges.change_flags(bench, box, uids, how, flags)
 
-        return self._writable().locked(change, vital=True)
+        shared = self._writable()
+        return shared.reflagged(shared.locked(change, vital=True))
 
     def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
         return self._writable().locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)

@@ -73,7 +73,8 @@ class MailboxTable(Database):
         return self._meta("uidvalidity")
 
     def _meta(self, name: str) -> int:
-        return int(self._value("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
+        with meaning():
+            return int(self._value("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
 
     def has_moved(self, inode: int) -> bool:
         """Whether the database was in another file when it was used last: it is a copy."""

@@ -147,30 +147,30 @@ def octets_in_name(file: bytes) -> int | None:
     return fields.get(b"S")
 
 
-def examine(path: bytes, base: bytes | None = None) -> Found | None:
-    """Look at a message file for the first time; None where it is gone or is no regular file (rule 1).
-
-    base: its base name, where the caller has it.
-    """
+def examine(path: bytes) -> Found | None:
+    """Look at a message file for the first time; None where it is gone or is no regular file (rule 1)."""
     try:
         seen = os.lstat(path)
         if not stat.S_ISREG(seen.st_mode):
             return None
-        octets, size = _sizes(base_of(path) if base is None else base)
-        if octets == seen.st_size and octets <= size <= 2 * octets:
-            return Found(octets, size, int(seen.st_mtime), counted=False)
+        told = size_in_name(base_of(path), seen.st_size)
+        if told is not None:
+            return Found(seen.st_size, told, int(seen.st_mtime), counted=False)
         octets, size = measure(path)
     except FileNotFoundError:
         return None
     return Found(octets, size, int(seen.st_mtime), counted=True)
 
 
-def _sizes(base: bytes) -> tuple[int, int]:
-    """The octets on disk and on the wire that a base name tells; -1 where it does not."""
+def size_in_name(base: bytes, octets: int) -> int | None:
+    """The octets on the wire that the base name of a file of so many octets tells; None where it does not, or what it
+    tells cannot be."""
     if match := _SIZES.search(base):
-        return int(match[1]), int(match[2])
-    fields = {field: int(number) for field, number in _FIELD.findall(base)}
-    return fields.get(b"S", -1), fields.get(b"W", -1)
+        told, size = int(match[1]), int(match[2])
+    else:
+        fields = {field: int(number) for field, number in _FIELD.findall(base)}
+        told, size = fields.get(b"S", -1), fields.get(b"W", -1)
+    return size if told == octets and octets <= size <= 2 * octets else None
 
 
 def open_message(path: bytes) -> int:
@@ -285,11 +285,16 @@ def write_whole(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
 
 def sync_directory(path: bytes) -> None:
     """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_directory(path)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def open_directory(path: bytes) -> int:
+    """Open a directory. Quick."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def discard(path: bytes) -> None:

@@ -13,21 +13,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from imapd.mailstore import findings, maildir, uidrecord
-from imapd.mailstore.findings import Sight
+from imapd.mailstore.findings import ENTRY, Inventory, Sight
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW, PLACES
 from imapd.mailstore.rows import BoxRow, MessageRow, identity
 
 _TO_READ: Final = 0  # nothing is made by who only reads
+_AT_ONCE: Final = 256
+"""Files that are looked at between two rests."""
 
 
-def examine(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+def examine(sight: Sight, told: Inventory) -> None:
     """Compare. Raises OSError."""
-    _Folder(sight, box, rows).run()
-    _compare_record(sight, box, rows)
-    for key, path in sight.index.graves():
-        if key >> 32 == box.id:
-            sight.found(findings.OWED, sight.root + b"/" + path, box, key & 0xFFFFFFFF, "it was expunged")
+    box = told.box
+    _Folder(sight, told).run()
+    _compare_record(sight, box, told.rows)
+    for key, path in told.graves:
+        sight.found(findings.OWED, sight.root + b"/" + path, box, key & 0xFFFFFFFF, "it was expunged")
     with contextlib.suppress(FileNotFoundError):
         if box.directory:  # that of INBOX is the account's
             for path in maildir.stale_files(sight.folder(box) + b"/tmp", sight.now):
@@ -37,12 +39,12 @@ def examine(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
 class _Folder:
     """One mailbox."""
 
-    def __init__(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+    def __init__(self, sight: Sight, told: Inventory) -> None:
         self._sight = sight
-        self._box = box
-        self._rows = rows
-        self._folder = sight.folder(box)
-        self._names = FlagNames(self._folder, sight.index.keywords(box.id), sight.now, _TO_READ)
+        self._box = told.box
+        self._rows = told.rows
+        self._folder = sight.folder(told.box)
+        self._names = FlagNames(self._folder, told.keywords, sight.now, _TO_READ)
 
     def run(self) -> None:
         stamps = [maildir.stamp(self._folder + b"/" + place)[0] for place in PLACES]
@@ -56,7 +58,9 @@ class _Folder:
             if _is_file(self._path(place, name)):
                 bases[maildir.base_of(name)] += 1
         seen: set[tuple[int, bytes]] = set()
-        for row in self._rows:
+        for number, row in enumerate(self._rows, 1):
+            if not number % _AT_ONCE:
+                self._sight.pace(_AT_ONCE * ENTRY)
             located = row.place, row.file
             if located in seen:
                 self._found(findings.TWICE, row)

@@ -12,6 +12,7 @@ from imapd.mailstore import (
     maildir,
     maildircheck,
     maildirmend,
+    maildirread,
     maildirsize,
     rebuild,
     sync,
@@ -19,17 +20,21 @@ from imapd.mailstore import (
 )
 from imapd.mailstore.bench import Bench, DiskSettings
 from imapd.mailstore.errors import Retry, StoreError
-from imapd.mailstore.findings import RECORD, Finding, Sight
-from imapd.mailstore.formats import Addressed, Failures, Slice, Spooled
+from imapd.mailstore.findings import RECORD, Finding, Inventory, Sight
+from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import folder_path
 from imapd.mailstore.rows import BoxRow, Given, MessageRow, identity
 from imapd.mailstore.settle import settle, settle_or_later, settle_some
 from imapd.mailstore.store import Placed
+from imapd.mailstore.strangers import Rest
 
 
 class MaildirFormat:
     """A Maildir++: INBOX is the root itself, and every other mailbox a directory in it."""
+
+    def __init__(self) -> None:
+        self._rest: Rest | None = None  # of the last mailbox that could not be taken in at once
 
     # Quick
 
@@ -73,13 +78,10 @@ class MaildirFormat:
         fd, octets = maildir.open_sized(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
         return Slice(fd, 0, octets)
 
-    def open_held(self, bench: Bench, box: int, uid: int, again: bool) -> tuple[MessageRow, Slice] | None:
-        """None: nobody can be kept out of a Maildir."""
-        if again:
-            sync.take_in(bench, box, read_write=False, force=True)
-        else:
-            self.settle(bench)
-        return None
+    def read_together(
+        self, root: bytes, box: BoxRow, rows: Sequence[MessageRow], most: int, read: Read
+    ) -> list[bytearray]:
+        return maildirread.read_together(folder_path(root, box.directory), rows, most, read)
 
     def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
         return box.uidlist_stamp == foreign.stamp(folder)
@@ -97,7 +99,7 @@ class MaildirFormat:
         return foreign.follow(bench, box)
 
     def hand_over(self, bench: Bench, box: int) -> int:
-        while not sync.take_in(bench, box, read_write=False):
+        while not self.take_in(bench, box, read_write=False):
             pass
         if failure := settle(bench).of_all:
             raise failure
@@ -133,7 +135,7 @@ class MaildirFormat:
         path = bench.folder(box) + b"/" + uidrecord.FILE
         if not uidrecord.note(path, box.uidvalidity, pairs, box.messages):
             everything = dict(pairs)  # at a first sight they are all there are
-            if not bench.index.uids(box.id) <= everything.keys():
+            if not everything or not bench.index.is_all(box, everything):
                 everything = {row.uid: identity(row) for row in bench.index.rows(box.id)}
             uidrecord.write_whole(path, box.uidvalidity, everything.items(), bench.scratch(), bench.settings.file_mode)
 
@@ -145,8 +147,8 @@ class MaildirFormat:
 
     # Reading the truth back
 
-    def examine(self, sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
-        maildircheck.examine(sight, box, rows)
+    def examine(self, sight: Sight, told: Inventory) -> None:
+        maildircheck.examine(sight, told)
 
     def mend(self, bench: Bench, box: int, findings: Sequence[Finding]) -> None:
         maildirmend.mend(bench, box, findings)
@@ -163,7 +165,8 @@ class MaildirFormat:
         return settle_some(bench)
 
     def take_in(self, bench: Bench, box: int, read_write: bool, force: bool = False) -> bool:
-        return sync.take_in(bench, box, read_write, force)
+        self._rest = sync.take_in(bench, box, read_write, force, self._rest)
+        return self._rest is None
 
     def make_durable(self, message: Spooled) -> None:
         changes.make_durable(message)

@@ -24,8 +24,8 @@ import os
 import re
 import time
 from calendar import timegm
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Final
 
 from imapd.mailstore import maildir
@@ -35,7 +35,8 @@ from imapd.mailstore.mboxusual import HEADER_LIMIT, Found, usual
 PIECE: Final = 1 << 20
 _LINE: Final = 1_000
 """No From_ line is longer: the longest address has 320 octets."""
-_LOOK: Final = _LINE + 100  # a From_ line and the beginning of the line behind it
+FROM_LINE: Final = _LINE + 100
+"""Octets in which a From_ line and the beginning of the line behind it stand."""
 _FROM: Final = b"\nFrom "
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -167,7 +168,7 @@ class Scan:
 
     def _message(self) -> Found:
         offset = self._at
-        self._require(offset, offset + _LOOK, offset)
+        self._require(offset, offset + FROM_LINE, offset)
         line = self._first_line(offset)
         text = offset + len(line)
         head = parse(self._header(offset, text))
@@ -182,7 +183,7 @@ class Scan:
         return Found(offset, text, end, self._at, size, line, head)
 
     def _first_line(self, offset: int) -> bytes:
-        return _from_line(self._octets(offset, offset + _LOOK), offset, offset + _LOOK >= self._end)
+        return _from_line(self._octets(offset, offset + FROM_LINE), offset, offset + FROM_LINE >= self._end)
 
     def _candidate(self, start: int) -> int:
         """Where the next "\\nFrom " stands in the window, at `start` or later; -1 where there is none."""
@@ -199,8 +200,8 @@ class Scan:
         """Whether a From_ line stands behind the line end at `found` (rule 2)."""
         if self._judged[0] == found:
             return self._judged[1]
-        self._require(found, found + 1 + _LOOK, min(keep, found))
-        line, line_end, behind = self._octets(found + 1, found + 1 + _LOOK).partition(b"\n")
+        self._require(found, found + 1 + FROM_LINE, min(keep, found))
+        line, line_end, behind = self._octets(found + 1, found + 1 + FROM_LINE).partition(b"\n")
         before = self._octets(found - 2, found)
         is_behind_blank = before[-1:] == b"\n" or before == b"\n\r"
         is_before_field = bool(line_end) and _HEADER_FIELD.match(behind) is not None
@@ -252,8 +253,8 @@ class Scan:
 
     def _peek(self, at: int) -> tuple[bytes, bytes]:
         """The octet before an offset and those behind it, enough of them to know a From_ line."""
-        self.steps += _LOOK
-        stop = min(at + _LOOK, self._end)
+        self.steps += FROM_LINE
+        stop = min(at + FROM_LINE, self._end)
         if self._base < at and stop <= self._limit:
             return self._octets(at - 1, at), self._octets(at, stop)
         data = os.pread(self._fd, stop - at + 1, at - 1)
@@ -305,9 +306,9 @@ def _from_line(start: bytes, offset: int, is_all: bool) -> bytes:
     skipped = 0 if offset else len(start) - len(start.removeprefix(_BOM).lstrip(b"\r\n"))
     if not start.startswith(b"From ", skipped):
         return b""
-    line_end = start.find(b"\n", skipped, _LOOK)
+    line_end = start.find(b"\n", skipped, FROM_LINE)
     if line_end < 0:
-        return start if is_all and len(start) <= _LOOK else b""
+        return start if is_all and len(start) <= FROM_LINE else b""
     return start[: line_end + 1]
 
 
@@ -335,13 +336,18 @@ def read_head(fd: int, offset: int, octets: int) -> tuple[bytes, Head]:
 
     What stands there now may be something else, or less.
     """
+    return head_by(partial(os.pread, fd), offset, octets)
+
+
+def head_by(read: Callable[[int, int], bytes], offset: int, octets: int) -> tuple[bytes, Head]:
+    """The same; read gives so many octets of the file from an offset on, or fewer at its end."""
     wanted = 16 * 1024
     while True:
-        data = os.pread(fd, wanted, offset)
-        line = _from_line(data[:_LOOK], offset, len(data) < min(wanted, _LOOK))
+        data = read(wanted, offset)
+        line = _from_line(data[:FROM_LINE], offset, len(data) < min(wanted, FROM_LINE))
         text = len(line)
         high = text + min(octets, HEADER_LIMIT)
         blank = _behind_blank_line(data, max(0, text - 1), high, b"\r" in data)
         if blank >= 0 or len(data) >= high or len(data) < wanted:
             return line, parse(data[text : blank if blank >= 0 else high])
-        wanted = min(wanted * 8, _LOOK + HEADER_LIMIT)
+        wanted = min(wanted * 8, FROM_LINE + HEADER_LIMIT)

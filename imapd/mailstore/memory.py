@@ -4,13 +4,13 @@ It is the model that every other store is held against (tests/mailstore/test_con
 for whoever writes the next one. It promises what store.py promises, but for one thing: "durable" lasts as long as the
 process. It never waits, so every method is one step to the connections of a process; it knows one process only.
 
-Every person has an account as soon as it is opened. What is shared by all sessions is in _Tree (an account) and _Box
-(a mailbox); the classes of the interface are one session's handles on them.
+Every person has an account as soon as it is opened. What is shared by all sessions is in `memorydata`;
+the classes of the interface are one session's handles on it.
 """
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from imapd.mailstore.errors import (
     BadMailboxName,
@@ -18,153 +18,32 @@ from imapd.mailstore.errors import (
     Expunged,
     Gone,
     HasChildren,
-    LimitExceeded,
     MailboxExists,
     NoSuchMailbox,
     ReadOnly,
 )
-from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
+from imapd.mailstore.memorydata import Box, Listening, Row, Tree
+from imapd.mailstore.quota import Limits, QuotaState
 from imapd.mailstore.render import cut, cuts_of, describe, described
 from imapd.mailstore.runs import LARGEST, MARKS, Cut, Identity, Run
 from imapd.mailstore.store import (
-    MOST_KEYWORDS,
     Description,
     Incoming,
     MailboxEntry,
     MailboxStatus,
     Owner,
     Placed,
+    ReadMany,
     Snapshot,
     Text,
-    mask_of,
 )
 from imapd.mime.header import select
 from imapd.model import names
-from imapd.model.flags import RECENT, FlagChange, Flags, is_system
+from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Loop
 from imapd.wire import writer
 
 CHUNK = 128 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One message. The text has CRLF line ends; it is never changed, so copies share it."""
-
-    uid: int
-    text: bytes
-    date: int
-    flags: Flags
-    modseq: int
-
-
-class _Box:
-    """A mailbox that all sessions share. Rows ascend by UID; bells are rung after each change."""
-
-    def __init__(self, name: str, uidvalidity: int, special_use: tuple[str, ...]) -> None:
-        self.name = name
-        self.uidvalidity = uidvalidity
-        self.special_use = special_use
-        self.uidnext = 1
-        self.modseq = 1
-        self.claimed = 0
-        self.is_gone = False
-        self.rows: dict[int, _Row] = {}
-        self.keywords: tuple[str, ...] = ()
-        self.listeners: list[_Listening] = []
-        self._snapshot: Snapshot | None = None
-
-    def snapshot(self) -> Snapshot:
-        if self._snapshot is None:
-            rows = list(self.rows.values())
-            self._snapshot = Snapshot(
-                uidvalidity=self.uidvalidity,
-                uidnext=self.uidnext,
-                highestmodseq=self.modseq,
-                uids=array("I", [row.uid for row in rows]),
-                masks=array("Q", [mask_of(row.flags, self.keywords) for row in rows]),
-                modseqs=array("Q", [row.modseq for row in rows]),
-                sizes=array("Q", [len(row.text) for row in rows]),
-                dates=array("q", [row.date for row in rows]),
-                keywords=self.keywords,
-            )
-        return self._snapshot
-
-    def changed(self) -> None:
-        """Say that what was written is to be seen: the last step of every write."""
-        self._snapshot = None
-        for listener in list(self.listeners):
-            listener.bell()
-
-    def keywords_with(self, flags: Iterable[str]) -> tuple[str, ...]:
-        """The keywords of the mailbox and those of the flags that are new to it. Raises LimitExceeded."""
-        known = {keyword.lower() for keyword in self.keywords}
-        new: list[str] = []
-        for flag in sorted(flags):
-            if not is_system(flag) and flag != RECENT and flag.lower() not in known:
-                known.add(flag.lower())
-                new.append(flag)
-        if len(self.keywords) + len(new) > MOST_KEYWORDS:
-            raise LimitExceeded(f"A mailbox has at most {MOST_KEYWORDS} keywords.")
-        return self.keywords + tuple(new)
-
-    def spelled(self, flags: Flags) -> Flags:
-        """The flags without \\Recent, keywords in the mailbox's own spelling."""
-        own = {keyword.lower(): keyword for keyword in self.keywords}
-        return frozenset(own.get(flag.lower(), flag) for flag in flags if flag != RECENT)
-
-    def add(self, messages: Sequence[tuple[bytes, int, Flags]]) -> tuple[int, ...]:
-        """Add (text, date, flags), all or none; returns their UIDs."""
-        if not messages:
-            return ()
-        self.keywords = self.keywords_with({flag for _, _, flags in messages for flag in flags})
-        self.modseq += 1
-        first = self.uidnext
-        for text, date, flags in messages:
-            self.rows[self.uidnext] = _Row(self.uidnext, text, date, self.spelled(flags), self.modseq)
-            self.uidnext += 1
-        self.changed()
-        return tuple(range(first, self.uidnext))
-
-    def remove(self, uids: Iterable[int]) -> None:
-        for uid in uids:
-            del self.rows[uid]
-        self.modseq += 1
-        self.changed()
-
-
-class _Tree:
-    """One account's mailboxes and subscriptions. A name above a mailbox is there by that mailbox alone."""
-
-    def __init__(self, first_uidvalidity: int) -> None:
-        self._uidvalidity = first_uidvalidity
-        self.boxes: dict[str, _Box] = {}
-        self.subscribed: set[str] = set()
-        self.limits = NO_LIMITS
-        self.own_limits: Limits | None = None
-        self.make(names.INBOX, ())
-
-    def make(self, name: str, special_use: tuple[str, ...]) -> _Box:
-        # Every mailbox gets its own UIDVALIDITY, so a name that is used again has a higher one (RFC 9051 2.3.1.1).
-        self.boxes[name] = _Box(name, self._uidvalidity, special_use)
-        self._uidvalidity += 1
-        return self.boxes[name]
-
-    def box(self, name: str) -> _Box:
-        try:
-            return self.boxes[name]
-        except KeyError:
-            raise NoSuchMailbox(name) from None
-
-    def below(self, name: str) -> list[str]:
-        return [other for other in self.boxes if names.is_below(other, name)]
-
-    def exists(self, name: str) -> bool:
-        return name in self.boxes or bool(self.below(name))
-
-    def quota(self) -> QuotaState:
-        sizes = [len(row.text) for box in self.boxes.values() for row in box.rows.values()]
-        return QuotaState(sum(sizes), len(sizes), self.limits if self.own_limits is None else self.own_limits)
 
 
 class MemoryStore:
@@ -172,12 +51,12 @@ class MemoryStore:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._trees: dict[str, _Tree] = {}
+        self._trees: dict[str, Tree] = {}
 
     def open_account(self, owner: Owner) -> "MemoryAccount":
         tree = self._trees.get(owner.identity)
         if tree is None:
-            tree = self._trees[owner.identity] = _Tree(int(self._loop.time()))
+            tree = self._trees[owner.identity] = Tree(int(self._loop.time()))
         tree.limits = owner.limits
         return MemoryAccount(tree, self._loop)
 
@@ -207,7 +86,7 @@ class MemorySpool:
 class MemoryAccount:
     """One session's handle on an account."""
 
-    def __init__(self, tree: _Tree, loop: Loop) -> None:
+    def __init__(self, tree: Tree, loop: Loop) -> None:
         self._tree = tree
         self._loop = loop
 
@@ -316,23 +195,10 @@ class MemoryAccount:
         pass
 
 
-class _Listening:
-    """A bell at a mailbox until it is closed."""
-
-    def __init__(self, box: _Box, bell: Callable[[], None]) -> None:
-        self._box = box
-        self.bell = bell
-        box.listeners.append(self)
-
-    def close(self) -> None:
-        if self in self._box.listeners:
-            self._box.listeners.remove(self)
-
-
 class MemoryMailbox:
     """One session's handle on a mailbox."""
 
-    def __init__(self, tree: _Tree, box: _Box, read_only: bool, loop: Loop) -> None:
+    def __init__(self, tree: Tree, box: Box, read_only: bool, loop: Loop) -> None:
         self._tree = tree
         self._box = box
         self._loop = loop
@@ -342,12 +208,12 @@ class MemoryMailbox:
     def name(self) -> str:
         return self._box.name
 
-    def _living(self) -> _Box:
+    def _living(self) -> Box:
         if self._box.is_gone:
             raise Gone
         return self._box
 
-    def _writable(self) -> _Box:
+    def _writable(self) -> Box:
         if self.read_only:
             raise ReadOnly
         return self._living()
@@ -363,8 +229,8 @@ class MemoryMailbox:
     def unclaimed_recent(self) -> int:
         return self._living().claimed
 
-    def listen(self, bell: Callable[[], None]) -> _Listening:
-        return _Listening(self._living(), bell)
+    def listen(self, bell: Callable[[], None]) -> Listening:
+        return Listening(self._living(), bell)
 
     def message(self, uid: int) -> "MemoryMessage":
         row = self._living().rows.get(uid)
@@ -383,19 +249,26 @@ class MemoryMailbox:
                 yield uid, describe(row.text, self._loop.breathe)
 
     def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
-        def run(row: _Row) -> Run:
+        def run(row: Row) -> Run:
             return described(Identity(row.uid, len(row.text), row.date), describe(row.text, self._loop.breathe))
 
         return self._cut(uids, run, cuts_of(texts))
 
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
-        def run(row: _Row) -> Run:
+        def run(row: Row) -> Run:
             header = MemoryMessage(row.text).header()
             return Run(Identity(row.uid, len(row.text), row.date), writer.literal(select(header, fields)))
 
         return self._cut(uids, run, [(0, MARKS + 1)])
 
-    def _cut(self, uids: "array[int]", make: Callable[[_Row], Run], cuts: Sequence[Cut]) -> list[bytes]:
+    def reader(self, uids: "array[int]") -> ReadMany:
+        def read(some: "array[int]", most: int) -> list[bytearray]:
+            rows = [self._living().rows.get(uid) for uid in some]
+            return [bytearray(b"" if row is None else row.text[:most]) for row in rows]
+
+        return read
+
+    def _cut(self, uids: "array[int]", make: Callable[[Row], Run], cuts: Sequence[Cut]) -> list[bytes]:
         rows = [self._living().rows.get(uid) for uid in uids]
         runs = [None if row is None else make(row) for row in rows]
         return [b"" if run is None or len(run.octets) > LARGEST else cut(run, cuts) for run in runs]
@@ -437,7 +310,7 @@ class MemoryMailbox:
             box.remove(placed.sources)
         return placed
 
-    def _copy(self, box: _Box, uids: Sequence[int], target: str) -> Placed:
+    def _copy(self, box: Box, uids: Sequence[int], target: str) -> Placed:
         goal = self._tree.box(target)
         there = [box.rows[uid] for uid in sorted(set(uids)) if uid in box.rows]
         placed = goal.add([(row.text, row.date, row.flags) for row in there])

@@ -14,12 +14,12 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, TypeVar
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
-from imapd.mailstore.errors import Corrupt, StoreError
+from imapd.mailstore.errors import Corrupt
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.maildir import PIECE
 from imapd.mailstore.places import BEGINNING, Place, Places
@@ -28,6 +28,7 @@ from imapd.model.loop import Loop
 IN_MEMORY: Final = 512 * 1024
 """Up to this size a message is read whole, which counts its octets by the way."""
 _BUFFER: Final = 256 * 1024
+Octets = TypeVar("Octets", bytes, bytearray)
 _CRLF: Final = re.compile(rb"(?<!\r)\r\n")
 
 
@@ -36,10 +37,10 @@ def to_disk(data: bytes) -> bytes:
     return _CRLF.sub(b"\n", data) if b"\r\r\n" in data else data.replace(b"\r\n", b"\n")
 
 
-def to_wire(data: bytes, last: int = -1) -> bytes:
+def to_wire(data: Octets, last: int = -1) -> Octets:
     """Each LF without a CR before it as CRLF; `last` is the octet that came before the data."""
     if last == 0x0D and data[:1] == b"\n":
-        return b"\n" + to_wire(data[1:], 0x0A)
+        return data[:1] + to_wire(data[1:], 0x0A)
     if b"\r" in data:  # looking for two octets takes as long again as all the rest
         data = data.replace(b"\r\n", b"\n")
     return data.replace(b"\n", b"\r\n")
@@ -109,19 +110,11 @@ class LocalMessage:
     """An open message, a slice of a file. The file stays readable when it is renamed or removed meanwhile."""
 
     def __init__(
-        self,
-        opened: Slice,
-        size: int,
-        loop: Loop,
-        content: bytes | None = None,
-        places: Places | None = None,
-        reopen: Callable[[], Slice] | None = None,
+        self, opened: Slice, size: int, loop: Loop, content: bytes | None = None, places: Places | None = None
     ) -> None:
-        """places: what is known of the message, where it is to be remembered for the next time. reopen: finds it again
-        where it is not in its place any more; raises StoreError."""
+        """places: what is known of the message, where it is to be remembered for the next time."""
         self._slice: Slice | None = opened
         self._places = places or Places()
-        self._reopen = reopen
         self._loop = loop
         self._content = content
         self.size = size
@@ -167,35 +160,13 @@ class LocalMessage:
         """The message with CRLF line ends, from a place on; a piece is at most twice `size` long."""
         wire, offset, last = begin
         with disk_errors():
-            while offset < (opened := self._open()).octets:
-                data = _read_at(opened, size, offset, self._loop)
-                if not opened.is_there():
-                    self._find_again()
-                    continue
-                if not data:
-                    return
+            while data := _read_at(self._open(), size, offset, self._loop):
                 offset += len(data)
                 piece = to_wire(data, last)
                 wire += len(piece)
                 last = data[-1]
                 self._places.note(Place(wire, offset, last))
                 yield piece
-
-    def _find_again(self) -> None:
-        """Another program moved the message within its file. Raises Corrupt where it is gone: see `chunks`."""
-        octets = self._open().octets
-        with contextlib.suppress(StoreError):
-            if self._reopen is not None:
-                fresh = self._reopen()
-                self.close()
-                self._slice = fresh
-        if not self._open().is_there() or self._open().octets != octets:
-            raise Corrupt(reason="a message was removed from its file while it was read")
-
-    def taken(self) -> Slice:
-        """The open slice, which is the caller's from now on."""
-        opened, self._slice = self._open(), None
-        return opened
 
     def _open(self) -> Slice:
         if self._slice is None:

@@ -34,11 +34,8 @@ GAP: Final = 1 << 20
 def note(bench: Bench) -> None:
     """Write beside the index what commits have moved: floors and UIDs. It only guards: a disk may refuse it."""
     _note_floors(bench)
-    given, bench.index.given = bench.index.given, []
-    by_box: dict[int, list[uidrecord.Pair]] = defaultdict(list)
-    for key, uid, known_by in given:
-        by_box[key].append((uid, known_by))
-    for key, pairs in by_box.items():
+    given, bench.index.given = bench.index.given, {}
+    for key, pairs in given.items():
         with contextlib.suppress(OSError, StoreError):
             if (box := bench.index.box(key)) is not None:
                 bench.format.note_uids(bench, box, pairs)

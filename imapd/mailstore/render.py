@@ -9,30 +9,33 @@ The tree is written without recursion.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from imapd.mailstore.runs import Cut, Identity, Run
 from imapd.mailstore.store import Description, Text
 from imapd.mime import describe as values
-from imapd.mime.address import Address
-from imapd.mime.describe import Envelope, Form
-from imapd.mime.parts import Part, parse
+from imapd.mime.address import addresses
+from imapd.mime.describe import Form
+from imapd.mime.header import wanted_values
+from imapd.mime.parts import ENVELOPE_FIELDS, Fields, Part, parse
 from imapd.mime.values import Parameters
 from imapd.wire import writer
 
 _NIL = b"NIL"
 _BREATH = 256  # addresses between two breaths: about a millisecond
+_USUAL = 256  # octets of a field whose text is remembered
 
 
 def describe(message: bytes, breathe: Callable[[], None] | None = None) -> Description:
     """The finished texts of a message with CRLF line ends; `breathe` is called about every millisecond of work."""
     root = parse(message, breathe)
     body, structure = _structures(root, breathe)
-    return Description(_envelope(values.envelope_of_fields(root.fields, breathe), breathe), body, structure)
+    return Description(_envelope(root.fields, breathe), body, structure)
 
 
 def envelope_of(header: bytes, breathe: Callable[[], None] | None = None) -> bytes:
     """The ENVELOPE of a message with that header."""
-    return _envelope(values.envelope(header, breathe), breathe)
+    return _envelope(wanted_values(header, ENVELOPE_FIELDS, breathe), breathe)
 
 
 # Runs: the texts of a message one behind the other, as mailstore/runs keeps them.
@@ -71,28 +74,43 @@ def cuts_of(texts: Sequence[Text]) -> list[Cut]:
 # Envelopes.
 
 
-def _envelope(envelope: Envelope, breathe: Callable[[], None] | None) -> bytes:
-    from_ = _addresses(envelope.from_, breathe)
+def _envelope(fields: Fields, breathe: Callable[[], None] | None) -> bytes:
+    """Addresses that a message lacks, or that nobody can read, are those of From (RFC 3501 section 7.4.2)."""
+    from_ = _people(fields, b"from", breathe)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
-        _nstring(envelope.date),
-        _nstring(envelope.subject),
+        _nstring(values.text(fields, b"date")),
+        _nstring(values.text(fields, b"subject")),
         from_,
-        from_ if envelope.sender is envelope.from_ else _addresses(envelope.sender, breathe),
-        from_ if envelope.reply_to is envelope.from_ else _addresses(envelope.reply_to, breathe),
-        _addresses(envelope.to, breathe),
-        _addresses(envelope.cc, breathe),
-        _addresses(envelope.bcc, breathe),
-        _nstring(envelope.in_reply_to),
-        _nstring(envelope.message_id),
+        _people(fields, b"sender", breathe, from_),
+        _people(fields, b"reply-to", breathe, from_),
+        _people(fields, b"to", breathe),
+        _people(fields, b"cc", breathe),
+        _people(fields, b"bcc", breathe),
+        _nstring(values.text(fields, b"in-reply-to")),
+        _nstring(values.text(fields, b"message-id")),
     )
 
 
-def _addresses(addresses: Sequence[Address], breathe: Callable[[], None] | None) -> bytes:
-    if not addresses:
+def _people(fields: Fields, name: bytes, breathe: Callable[[], None] | None, otherwise: bytes = _NIL) -> bytes:
+    value = values.people(fields, name)
+    if not value:
+        return otherwise
+    text = _usual_addresses(value) if len(value) <= _USUAL else _addresses(value, breathe)
+    return otherwise if text == _NIL else text
+
+
+@lru_cache(maxsize=2_048)  # most mail comes from, and goes to, the same people again and again
+def _usual_addresses(value: bytes) -> bytes:
+    return _addresses(value, None)
+
+
+def _addresses(value: bytes, breathe: Callable[[], None] | None) -> bytes:
+    found = addresses(value, breathe)
+    if not found:
         return _NIL
     texts: list[bytes] = []
-    for start in range(0, len(addresses), _BREATH):
-        texts += [b"(%b %b %b %b)" % tuple(map(_nstring, address)) for address in addresses[start : start + _BREATH]]
+    for start in range(0, len(found), _BREATH):
+        texts += [b"(%b %b %b %b)" % tuple(map(_nstring, address)) for address in found[start : start + _BREATH]]
         if breathe is not None:
             breathe()
     return b"(" + b"".join(texts) + b")"
@@ -149,7 +167,7 @@ def _part(part: Part, breathe: Callable[[], None] | None) -> tuple[bytes, list[P
         return start + b" %d" % part.lines, [], b"", extension
     if part.embedded is None:
         return start, [], b"", extension
-    envelope = _envelope(values.envelope_of_fields(part.embedded.fields, breathe), breathe)
+    envelope = _envelope(part.embedded.fields, breathe)
     return start + b" " + envelope + b" ", [part.embedded], b" %d" % part.lines, extension
 
 
@@ -178,9 +196,9 @@ def _languages(part: Part) -> bytes:
 
 
 def _string(data: bytes) -> bytes:
-    if b"\0" in data:
-        data = data.replace(b"\0", b"")
-    return writer.string(data)
+    text = writer.string(data)
+    # Only a literal could hold a NUL; nearly all strings are quoted.
+    return writer.string(data.replace(b"\0", b"")) if text[0] == 0x7B and b"\0" in text else text
 
 
 def _nstring(data: bytes | None) -> bytes:

@@ -96,6 +96,10 @@ class Rendered:
                     os.unlink(file.path)
         return self._file(b"").missing(uids)
 
+    def lacking(self, uids: Sequence[int]) -> list[int]:
+        """Those of some UIDs for which no description is kept now."""
+        return self._file(b"").lacking(uids)
+
     def subjects(self) -> list[bytes]:
         """The sets of header fields that are kept."""
         return [what for what in subjects(self._root, *self._key) if what]

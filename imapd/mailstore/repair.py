@@ -21,7 +21,7 @@ from imapd.mailstore.bench import Bench
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import Corrupt
 from imapd.mailstore.findings import Finding
-from imapd.mailstore.verify import Report, verify
+from imapd.mailstore.verify import Manner, Report, verify
 
 _ROUNDS: Final = 4
 
@@ -60,7 +60,7 @@ def repair(core: AccountCore, before: Report, hashing: bool = False, accept: boo
 
 def _verified(core: AccountCore, hashing: bool) -> Report:
     core.close()  # what only looks must not share a process with a handle that writes
-    return verify(core.root, core.format, core.loop.time(), core.loop.sleep, hashing)
+    return verify(core.root, core.format, core.loop.time(), core.loop.sleep, Manner(hashing))
 
 
 def _mend(core: AccountCore, work: Sequence[Finding]) -> None:

@@ -4,11 +4,14 @@ The commit is what counts; what the files have to be told follows it (MailFormat
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 from imapd.model.flags import FlagChange, Flags
+
+_ALL: Final = (1 << 64) - 1
 
 
 def numbered(box: BoxRow, rows: Iterable[MessageRow]) -> list[MessageRow]:
@@ -31,30 +34,40 @@ def translated(mask: int, source: FlagNames, target: FlagNames) -> int:
     return mask & 0x1F | target.mask(words)
 
 
-def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
-    """Change flags; the UIDs of the messages that there are."""
+class Reflagged(NamedTuple):
+    """What became of a change of flags: the messages that there are, and those of them that have other flags by it.
+
+    Those got their masks as `mask & kept | added`, and the modseq that follows `before`, the mailbox's until then.
+    """
+
+    uids: list[int]
+    changed: list[int]
+    kept: int
+    added: int
+    before: int
+    keywords: tuple[str, ...]
+
+
+def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange, flags: Flags) -> Reflagged:
+    """Change flags."""
     bench.format.settle(bench, at_once=False)
     box = bench.box(box_id)
-    rows = bench.index.rows(box_id, uids)
+    there = bench.index.uids_among(box_id, uids)
     names = bench.names(box)
-    if not rows:
-        return ()
-    bits = names.mask(flags, create=how is not FlagChange.REMOVE)
-    changes = [(row, mask, box.modseq + 1) for row in rows if (mask := _changed(row.mask, how, bits)) != row.mask]
-    if changes:
+    bits = names.mask(flags, create=how is not FlagChange.REMOVE) if there else 0
+    kept = {FlagChange.ADD: _ALL, FlagChange.REMOVE: _ALL & ~bits, FlagChange.REPLACE: 0}[how]
+    added = 0 if how is FlagChange.REMOVE else bits
+    changed: list[int] = []
+    if there:
         with bench.index.transaction():
-            bench.index.add_keywords(box_id, names.added)
-            bench.index.reflag(changes)
-            bench.index.update_box(box_id, modseq=box.modseq + 1)
+            changed = bench.index.reflag_many(box_id, there, kept, added, box.modseq + 1)
+            if changed:
+                bench.index.add_keywords(box_id, names.added)
+                bench.index.update_box(box_id, modseq=box.modseq + 1)
+    if changed:
         bench.changed.add(bench.folder(box))
         bench.format.after_flags(bench, box_id)
-    return tuple([row.uid for row in rows])
-
-
-def _changed(mask: int, how: FlagChange, bits: int) -> int:
-    if how is FlagChange.ADD:
-        return mask | bits
-    return bits if how is FlagChange.REPLACE else mask & ~bits
+    return Reflagged(there, changed, kept, added, box.modseq, tuple(names.keywords))
 
 
 def claim_recent(bench: Bench, box_id: int, up_to: int) -> int:

@@ -83,6 +83,25 @@ class MessageRow(NamedTuple):
         return self.id & _UIDS
 
 
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Messages that come into a mailbox at the same time, with one modseq, as columns: what MessageRow says of each.
+
+    known_by: the base names of the files, which they keep.
+    """
+
+    uids: list[int]
+    places: list[int]
+    files: list[bytes]
+    known_by: list[bytes]
+    masks: list[int]
+    modseq: int
+    sizes: list[int]
+    octets: list[int]
+    dates: list[int]
+    pending: list[int]
+
+
 class Usage(NamedTuple):
     """What an account, or a mailbox, comes to: messages, and their octets on the wire."""
 

@@ -284,6 +284,10 @@ class RunFile:
         kept = set(compress(self._uids, self._lengths))
         return [uid for uid in uids if uid not in kept]
 
+    def lacking(self, uids: Sequence[int]) -> list[int]:
+        """The same, of a few of them."""
+        return [uid for uid in uids if self._row(uid) is None]
+
     def _row(self, uid: int) -> int | None:
         row = bisect_left(self._uids, uid)
         return row if row < len(self._uids) and self._uids[row] == uid and self._lengths[row] else None

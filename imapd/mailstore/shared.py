@@ -6,6 +6,7 @@ under the lock (MailFormat.take_in).
 """
 
 import contextlib
+import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -13,8 +14,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import columns
+from imapd.mailstore.background import Wish
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
+from imapd.mailstore.contents import contents
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
@@ -35,10 +38,10 @@ from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_wh
 from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
-from imapd.mailstore.rowchanges import mend_size
+from imapd.mailstore.rowchanges import Reflagged, mend_size
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
-from imapd.mailstore.store import Description, MailboxStatus, Placed, Snapshot, Text
+from imapd.mailstore.store import Description, MailboxStatus, Placed, ReadMany, Snapshot, Text
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -209,6 +212,17 @@ class SharedMailbox:
 
         return self.account.locked(on_bench, vital)
 
+    def reflagged(self, done: Reflagged) -> tuple[int, ...]:
+        """Go on to the snapshot after a change of flags of our own, where nothing else has happened; the UIDs of the
+        messages that there were."""
+        known = self._snapshot
+        if known is not None and done.changed and known.highestmodseq == done.before:
+            fresh = columns.reflagged(known, done)
+            if fresh is not None:
+                self._snapshot = fresh
+                self._unkept += len(done.changed)
+        return tuple(done.uids)
+
     def write_back(self) -> None:
         """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""
         account = self.account
@@ -233,13 +247,14 @@ class SharedMailbox:
                     opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
                     # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
-                    held = self.locked(partial(_held, uid, number > 0))
-                    if held is not None:
-                        self.refresh()
-                        return self._opened(*held)
+                    known = self.locked(partial(_settled if not number else _looked_at, uid=uid))
                     tried.append((row.place, row.file))
                     if tried[-3:] == tried[-1:] * 3:
-                        raise Expunged from None  # it lies there, and is no message file (mailstore/maildir, rule 1)
+                        if known == row:
+                            raise Expunged from None  # it lies there, but is no message file (maildir, rule 1)
+                        # The connections do not see the same: one remembers a page that is damaged in the file.
+                        self.account.suspect()
+                        tried.clear()
                     continue
                 return self._opened(row, opened)
         raise Retry("Another program moves that message all the time; please try again in a moment.")
@@ -262,6 +277,24 @@ class SharedMailbox:
 
         return open_one
 
+    def reader(self, uids: "array[int]") -> ReadMany:
+        """Reads many of these messages at a time; their rows are read together when the first are read."""
+        box = self.row
+        rows: dict[int, MessageRow] | None = None
+
+        def read(some: "array[int]", most: int) -> list[bytearray]:
+            nonlocal box, rows
+            if rows is None:
+                self.refresh()
+                box = self.row
+                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(box.id, uids))}
+            found = [row for uid in some if (row := rows.get(uid)) is not None]
+            if len(found) != len(some):
+                return [bytearray()] * len(some)
+            return contents(self.account.format, self.account.root, box, found, most, self.account.loop)
+
+        return read
+
     def _check_missing(self, uid: int) -> None:
         """A message has no row: where it should have one, the index is damaged. Raises Gone if the mailbox is new."""
         self.refresh()
@@ -275,13 +308,7 @@ class SharedMailbox:
         octets = opened.octets + opened.hidden
         try:
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(
-                    opened,
-                    row.size,
-                    loop,
-                    places=self._places_of(row.uid, octets),
-                    reopen=partial(self._slice, row.uid),
-                )
+                return LocalMessage(opened, row.size, loop, places=self._places_of(row.uid, octets))
             content = read_whole(opened, loop) if octets <= IN_MEMORY else None
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
@@ -295,10 +322,6 @@ class SharedMailbox:
         except BaseException:
             opened.close()
             raise
-
-    def _slice(self, uid: int) -> Slice:
-        """Where a message is by now that has moved within its file."""
-        return self.message(uid).taken()
 
     def _places_of(self, uid: int, octets: int) -> Places | None:
         """What is known of a message; of those that are read in one piece there is nothing to know."""
@@ -361,6 +384,16 @@ class SharedMailbox:
         """Which mailbox it is, of all accounts."""
         return self.account.root, self.key
 
+    @property
+    def wish(self) -> Wish:
+        """See mailstore/background."""
+        return Wish(os.fsdecode(self.account.mail_file), self.row.name, self.row.uidvalidity, self.row.uidnext)
+
+    @property
+    def count(self) -> int:
+        """See mailstore/background."""
+        return self.row.messages
+
     def unrendered(self) -> Sequence[int]:
         """See mailstore/background. What arrives later is said to be missing when it arrives."""
         if not self.account.is_open or self._rendered_to == self.row.uidnext:
@@ -371,6 +404,10 @@ class SharedMailbox:
         missing = self.rendered.missing(snapshot.uids)
         self.rendered.put_by()
         return missing
+
+    def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:
+        """See mailstore/background."""
+        return self.rendered.lacking(uids)
 
     def render(self, uids: Sequence[int]) -> bool:
         """See mailstore/background."""
@@ -429,5 +466,13 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     return placed
 
 
-def _held(uid: int, again: bool, bench: Bench, box: int) -> tuple[MessageRow, Slice] | None:
-    return bench.format.open_held(bench, box, uid, again)
+def _settled(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when the work on files is done."""
+    bench.format.settle(bench)
+    return bench.index.message(box, uid)
+
+
+def _looked_at(bench: Bench, box: int, uid: int) -> MessageRow | None:
+    """The row of a message when all files have been looked at."""
+    bench.format.take_in(bench, box, read_write=False, force=True)
+    return bench.index.message(box, uid)

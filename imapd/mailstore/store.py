@@ -132,6 +132,12 @@ class Snapshot:
             found = self._flag_sets[mask] = flags_of_mask(mask, self.keywords)
         return found
 
+    def flags_of_rows(self, rows: Sequence[int]) -> list[Flags]:
+        """As `flags_of`, of many rows."""
+        masks = [self.masks[row] for row in rows]
+        sets = {mask: self.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
+        return [sets[mask] for mask in masks]
+
     def bit_of(self, flag: str) -> int:
         """The bit of a system flag or keyword as a mask, or 0 where no message can have it."""
         return mask_of((flag,), self.keywords)
@@ -174,6 +180,13 @@ class Text(IntEnum):
     ENVELOPE = 1
     BODYSTRUCTURE = 2
     BODY = 3
+
+
+ReadMany = Callable[["array[int]", int], list[bytearray]]
+"""Gives the first so many octets of some messages by their UIDs, ascending, or all of those that have no more.
+
+Empty for one that is gone, and for one that `Mailbox.message` has to be asked for.
+"""
 
 
 class Spool(Protocol):
@@ -252,6 +265,9 @@ class Mailbox(Protocol):
 
     def header_fields(self, uids: array[int], fields: frozenset[bytes]) -> list[bytes]:
         """The fields of those names as they stand in the headers, and the empty line, each as a literal; as `texts`."""
+
+    def reader(self, uids: array[int]) -> ReadMany:
+        """What reads these messages, whose UIDs ascend, many at a time."""
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         """Change the flags; returns the UIDs that exist still. Raises ReadOnly, LimitExceeded (too many keywords)."""

@@ -15,42 +15,31 @@ is the truth about UIDs. Rules:
 6. Our own renames change the stamp of cur/ too. In a small mailbox it is listed again; in a large one the stamp is
    followed, with the time of the first doubt, and cur/ is listed when the doubt is older than the mailbox's `patience`.
    What could be missed until then is a foreign rename within the milliseconds of our own one.
-7. A first sight of many files is taken in by parts, so that the lock is free in between.
+7. A first sight of many files is taken in by parts, so that the lock is free in between. What is left of the files is
+   kept for the next part (strangers.Rest), which else would list the mailbox and read its rows again.
 8. Messages that another server has given UIDs keep them, and its keywords (mailstore/foreign, mailstore/courier).
 """
 
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from imapd.mailstore import columnfile, courier, foreign, maildir
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import Gone
-from imapd.mailstore.flagnames import KEYWORDS, FlagNames
+from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.maildir import CUR, ELSEWHERE, NEW
-from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+from imapd.mailstore.rows import BoxRow, MessageRow, NewRows
 from imapd.mailstore.settle import path_of, settle_but_flags, settle_or_later
+from imapd.mailstore.store import Snapshot
+from imapd.mailstore.strangers import COUNTED, Located, Rest, Strangers, in_order, look_at, needs_rename
 
 TICK: Final = 0.05
 AT_ONCE: Final = 10_000
-"""Messages taken in at a time (rule 7) where each file has to be read for its size: about a second."""
-_NAMED: Final = 12
-"""How many times as many are taken in where the names tell the sizes. Each part lists the whole mailbox again and reads
-the rows of those before it, so there must not be many parts."""
+"""Messages taken in at a time (rule 7) where each file has to be read for its size: about a second. Where the names
+tell the sizes there are COUNTED times as many."""
 SMALL: Final = 1_000
-
-_NO_UID: Final = 1 << 32
-
-Located = tuple[int, bytes]  # place and file name
-
-
-class _Arrival(NamedTuple):
-    """A file that has no row yet: where it is, what it is, and the base name it came with."""
-
-    located: Located
-    found: maildir.Found
-    base: bytes
 
 
 def patience(box: BoxRow) -> float:
@@ -64,8 +53,11 @@ def agrees(box: BoxRow, new_stamp: str, cur_stamp: str, now: float) -> tuple[boo
     return box.new_stamp == new_stamp, box.cur_stamp == cur_stamp and believed
 
 
-def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) -> bool:
-    """Bring index and files together; False where there is more to take in (rule 7). Raises Gone."""
+def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False, rest: Rest | None = None) -> Rest | None:
+    """Bring index and files together; what is left where there is more to take in (rule 7). Raises Gone.
+
+    force: list the files whatever the stamps say. rest: what was left the last time.
+    """
     settle_but_flags(bench)
     box = bench.box(box_id)
     folder = bench.folder(box)
@@ -77,33 +69,43 @@ def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False) ->
         raise Gone  # numbered anew
     if not os.path.lexists(folder + b"/new"):
         maildir.make_folder(folder, bench.settings.dir_mode, inbox=not box.directory)
-    return _Look(bench, box, read_write, seen).run(force)
-
-
-def _delivery(located: Located) -> tuple[int, int, bytes]:
-    return maildir.delivery_order(located[1])
+    rest = rest if rest and not force and rest.goes_on(box, seen) else None
+    return _Look(bench, box, read_write, seen, rest).run(force)
 
 
 class _Look:
     """One look at a mailbox's files."""
 
-    def __init__(self, bench: Bench, box: BoxRow, read_write: bool, uidlist_stamp: str) -> None:
+    def __init__(self, bench: Bench, box: BoxRow, read_write: bool, uidlist_stamp: str, rest: Rest | None) -> None:
         self._bench = bench
         self._index = bench.index
         self._box = box
         self._folder = bench.folder(box)
         self._read_write = read_write
         self._uidlist_stamp = uidlist_stamp
-        self._given = foreign.to_take(bench, box)  # rule 8
+        self._rest = rest
+        self._given = rest.given if rest else foreign.to_take(bench, box)  # rule 8
         self._names: FlagNames = bench.names(box)
         self._moved: list[tuple[MessageRow, Located, int]] = []  # row, where it is now, its mask now
         self._vanished: list[MessageRow] = []
-        self._arrived: list[_Arrival] = []
+        self._arrived = Strangers()
+        self._left_over: list[Located] = []
+        self._kept: Snapshot | None = None
         self._unsure = False
-        self._complete = True
         self._renamed_in_new = False
 
-    def run(self, force: bool) -> bool:
+    def run(self, force: bool) -> Rest | None:
+        stamps = self._go_on(self._rest) if self._rest else self._look(force)
+        stamps["uidlist_stamp"] = self._uidlist_stamp
+        self._write({} if self._left_over else stamps)
+        if not self._left_over:
+            return None
+        cur_stamp = maildir.stamp(self._folder + b"/cur")[0]
+        box = self._bench.box(self._box.id)
+        return Rest(box, self._left_over, self._given, self._uidlist_stamp, stamps, cur_stamp, self._kept)
+
+    def _look(self, force: bool) -> dict[str, object]:
+        """Find out what there is; the stamps that the rows will agree with."""
         new_stamp, new_time = maildir.stamp(self._folder + b"/new")
         cur_stamp, cur_time = maildir.stamp(self._folder + b"/cur")
         new_agrees, cur_agrees = agrees(self._box, new_stamp, cur_stamp, self._bench.now)
@@ -112,13 +114,26 @@ class _Look:
             self._look_at_all()
         if self._read_write:
             self._empty_new()
-        stamps = {
+        return {
             "new_stamp": "" if self._unsure or self._renamed_in_new or self._is_young(new_time) else new_stamp,
             **self._cur_stamp(full, cur_stamp, cur_time),
-            "uidlist_stamp": self._uidlist_stamp,
         }
-        self._write(stamps if self._complete else {})
-        return self._complete
+
+    def _go_on(self, rest: Rest) -> dict[str, object]:
+        """The same with the next part of what an earlier look has found."""
+        cur_stamp = maildir.stamp(self._folder + b"/cur")[0]
+        self._meet_in_order(rest.strangers)
+        if self._read_write:
+            self._empty_new()
+        stamps = dict(rest.stamps)
+        if self._renamed_in_new:
+            stamps["new_stamp"] = ""
+            if stamps["cur_stamp"]:
+                after = maildir.stamp(self._folder + b"/cur")[0]
+                stamps |= {"cur_stamp": after, "doubt": stamps["doubt"] or self._bench.now}  # rule 6
+        if self._unsure or cur_stamp != rest.cur_stamp:
+            stamps |= {"new_stamp": "", "cur_stamp": "", "doubt": 0.0}
+        return stamps
 
     def _is_young(self, changed: float) -> bool:
         return abs(self._bench.now - changed) < TICK  # rule 5; a time far off, also in the future, does not come again
@@ -146,6 +161,9 @@ class _Look:
 
     def _look_at_all(self) -> None:
         known = self._index.files(self._box.id)
+        if not known:
+            self._meet(next(maildir.looks(self._folder)))
+            return
         missing: dict[int, MessageRow] | None = None
         for listed in maildir.looks(self._folder):  # rule 3
             moved, absent, extra = self._match(known, listed)
@@ -180,7 +198,7 @@ class _Look:
 
     def _left(self, known: dict[Located, int], listed: set[Located], extra: set[Located]) -> list[int]:
         """The messages that a listing has under their old name, which they have left, and under a new one (rule 3)."""
-        bases = {maildir.base_of(name) for _, name in extra} if known else set()
+        bases = {maildir.base_of(name) for _, name in extra}
         return [
             key
             for located, key in (known.items() if bases else ())
@@ -200,24 +218,10 @@ class _Look:
 
     def _meet(self, strangers: Iterable[Located]) -> None:
         """Look at files that have no row yet (rule 1)."""
-        work = 0
-        order = self._order if self._given else _delivery
-        folders = [self._path((place, b"")) for place in (CUR, NEW)]
-        for located in sorted(strangers, key=order):
-            if work >= AT_ONCE * _NAMED:
-                self._complete = False
-                return
-            place, name = located
-            base = name.partition(b":")[0]
-            found = maildir.examine(folders[place] + name, base)
-            if found is not None:
-                work += _NAMED if found.counted else 1
-                self._arrived.append(_Arrival(located, found, base))
+        self._meet_in_order(in_order(strangers, self._given))
 
-    def _order(self, located: Located) -> tuple[int, tuple[int, int, bytes]]:
-        """The key that sorts strangers by the UIDs they had elsewhere, and those that had none behind them."""
-        uid = self._given.uids.get(maildir.base_of(located[1])) if self._given else None
-        return uid or _NO_UID, maildir.delivery_order(located[1])
+    def _meet_in_order(self, ordered: list[Located]) -> None:
+        self._arrived, self._left_over = look_at(self._folder, ordered, AT_ONCE * COUNTED)
 
     # Doing
 
@@ -228,10 +232,7 @@ class _Look:
             if row.place == NEW and row.id not in known:
                 self._moved.append((row, (NEW, row.file), row.mask))
         self._moved = [(row, self._to_cur(located), mask) for row, located, mask in self._moved]
-        self._arrived = [
-            arrival._replace(located=self._to_cur(arrival.located)) if arrival.located[0] == NEW else arrival
-            for arrival in self._arrived
-        ]
+        self._arrived.move(self._to_cur)
 
     def _to_cur(self, located: Located) -> Located:
         place, name = located
@@ -252,9 +253,10 @@ class _Look:
     def _write(self, stamps: dict[str, object]) -> None:
         index, box = self._index, self._box
         reflagged = {row.id for row, located, mask in self._moved
-                     if mask != row.mask or self._needs_rename(located, mask)}  # fmt: skip
-        uids, numbers = self._uids()
-        rows = self._rows(uids)
+                     if mask != row.mask or needs_rename(self._names, located, mask)}  # fmt: skip
+        uids, numbers = self._arrived.uids(box, self._given, not self._left_over)
+        keywords = courier.keywords(self._folder) if self._given and self._arrived else {}
+        rows = self._arrived.rows(uids, box.modseq + 1, self._names, keywords)
         stamps = numbers | stamps
         if not (self._moved or self._vanished or self._arrived):
             if any(getattr(box, column) != value for column, value in stamps.items()):
@@ -267,58 +269,22 @@ class _Look:
             masks = {row.id: mask for row, _, mask in self._moved}
             index.reflag([(row, masks[row.id], box.modseq + visible) for row in moved if row.id in reflagged])
             index.bury([(row, box.modseq + 1, None) for row in self._vanished])
-            index.insert(rows)
+            index.insert_columns(box.id, rows)
             index.add_keywords(box.id, self._names.added)
             index.update_box(box.id, modseq=box.modseq + visible, **stamps)
-        if len(rows) >= columnfile.LARGE and not (self._moved or self._vanished):
-            file = columnfile.ColumnFile(self._bench.root, box.id, box.uidvalidity, self._bench.settings.file_mode)
-            file.extend(box, self._bench.box(box.id), rows)
+        self._keep_columns(rows)
         if visible:
             self._bench.changed.add(self._folder)
-        if reflagged or any(row.pending for row in rows):
+        if reflagged or any(rows.pending):
             settle_or_later(self._bench)
 
-    def _needs_rename(self, located: Located, mask: int) -> bool:
-        """Whether the index has flags that the file's name lacks, changed there while another program renamed it."""
-        place, name = located
-        letters = self._names.letters(mask, maildir.letters_of(name))
-        return set(letters) != set(maildir.letters_of(name)) and (place == CUR or bool(letters))
-
-    def _rows(self, uids: list[int]) -> list[MessageRow]:
-        """Rows for what arrived."""
-        keywords = courier.keywords(self._folder) if self._given and self._arrived else {}
-        masks: dict[bytes, int] = {}  # of what stands behind the base name, which most files share
-        modseq = self._box.modseq + 1
-        box_id = message_id(self._box.id, max(uids, default=1)) >> 32 << 32
-        rows: list[MessageRow] = []
-        for uid, ((place, name), (octets, size, date, counted), base) in zip(uids, self._arrived, strict=True):
-            info = name[len(base) :]
-            mask = masks.get(info)
-            if mask is None:
-                mask = masks[info] = self._names.mask_of_letters(maildir.letters_of(info))
-            for word in keywords.get(base, ()):
-                mask |= self._names.mask([word], create=len(self._names.keywords) < KEYWORDS)
-            pending = base in keywords and self._needs_rename((place, name), mask)
-            octets = octets if counted else 0
-            rows.append(MessageRow(box_id | uid, place, name, None, mask, modseq, size, octets, date, pending))
-        return rows
-
-    def _uids(self) -> tuple[list[int], dict[str, object]]:
-        """The UIDs of what arrived: those it had elsewhere, and then new ones (rule 8). And the mailbox's next UID, and
-        its watermark of \\Recent: what had a UID elsewhere was seen there."""
-        known = self._given.uids if self._given else {}
-        if not self._given:
-            uidnext = self._box.uidnext + len(self._arrived)
-            return list(range(self._box.uidnext, uidnext)), {"uidnext": uidnext, "recent": self._box.recent}
-        had = {base: uid for _, _, base in self._arrived if (uid := known.get(base))}
-        seen = set(had.values())
-        uidnext = max([self._box.uidnext, *[uid + 1 for uid in seen]])
-        if self._given and (self._complete or len(had) < len(self._arrived)):
-            uidnext = max(uidnext, self._given.uidnext)
-        uids: list[int] = []
-        for _, _, base in self._arrived:
-            uid = had.pop(base, 0)  # a second file of the same name is a second message
-            uids.append(uid or uidnext)
-            uidnext += not uid
-        recent = max([self._box.recent, *seen])
-        return uids, {"uidnext": uidnext, "recent": recent}
+    def _keep_columns(self, rows: NewRows) -> None:
+        """Follow the file of columns, which is written when all parts are there."""
+        if self._moved or self._vanished or (len(rows.uids) < columnfile.LARGE and not self._rest):
+            return
+        box = self._box
+        file = columnfile.ColumnFile(self._bench.root, box.id, box.uidvalidity, self._bench.settings.file_mode)
+        before = self._rest.kept if self._rest else file.kept(box)
+        self._kept = before and columnfile.extended(before, self._bench.box(box.id), rows)
+        if self._kept and not self._left_over and len(self._kept.uids) >= columnfile.LARGE:
+            file.write(self._kept)

@@ -118,12 +118,17 @@ def _head(uidvalidity: int) -> bytes:
 
 def _lines(uidvalidity: int, pairs: Iterable[Pair]) -> bytes:
     start = crc32(b"%d " % uidvalidity)
-    return b"".join([_line(start, uid, known_by) + b"\n" for uid, known_by in pairs])
+    return b"".join([
+        b"%d %08x %s\n" % (uid, crc32(b"%d %s" % (uid, known_by), start),
+                           _spelled(known_by) if b"%" in known_by or b"\n" in known_by else known_by)
+        for uid, known_by in pairs
+    ])  # fmt: skip
+
+
+def _spelled(known_by: bytes) -> bytes:
+    return known_by.replace(b"%", b"%25").replace(b"\n", b"%0A")
 
 
 def _line(start: int, uid: int, known_by: bytes) -> bytes:
     """start: the checksum of the UIDVALIDITY."""
-    check = crc32(b"%d %s" % (uid, known_by), start)
-    if b"%" in known_by or b"\n" in known_by:
-        known_by = known_by.replace(b"%", b"%25").replace(b"\n", b"%0A")
-    return b"%d %08x %s" % (uid, check, known_by)
+    return b"%d %08x %s" % (uid, crc32(b"%d %s" % (uid, known_by), start), _spelled(known_by))

@@ -8,34 +8,37 @@ Rules:
 2. Others go on working meanwhile. What was found is looked at again, a moment later, and what is still so counts.
 3. Hashing reads every message whole. Its octets on the wire must be those of the index, and its hash the one that was
    kept of it (mailstore/hashes), if one was.
+4. The index is open only while it is read, never while a pace has us rest: who rests holds up nobody, and no log grows
+   because of him.
 """
 
 import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from imapd.mailstore import accountcheck, findings, floors, hashes
 from imapd.mailstore.errors import Corrupt, Retry, StoreError
-from imapd.mailstore.findings import Finding, Sight
-from imapd.mailstore.formats import MailFormat
+from imapd.mailstore.findings import ENTRY, Finding, Inventory, Pace, Sight, without_rest
+from imapd.mailstore.formats import MailFormat, Slice
 from imapd.mailstore.index import Index
+from imapd.mailstore.indexfile import INDEX_FILE
 from imapd.mailstore.rows import BoxRow, MessageRow
 from imapd.mailstore.schema import VERSION
 
-INDEX_FILE: Final = b"imapd-index.sqlite"
+Result = TypeVar("Result")
+
 _LOOKS: Final = 3
 _PAUSE: Final = 0.2
 """Seconds between two looks: a commit and the renames that follow it take milliseconds."""
 _PATIENCE: Final = 10.0
-_READERS: Final = 4
-"""Threads that read messages: most of the time each waits for the disk."""
-_AT_ONCE: Final = 64
+_AHEAD: Final = 64
+"""Messages that the disk is asked for before they are read. Threads would wait for one another (for the interpreter's
+lock) longer than for the disk: four of them read 70 MB/s of small messages where one reads 200."""
 
 Pause = Callable[[float], None]
 """Waits so many seconds."""
@@ -59,65 +62,106 @@ class Report:
     is_used: bool = True
 
 
-def verify(root: bytes, mail_format: MailFormat, now: float, pause: Pause, hashing: bool = False) -> Report:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to look. hashing: read the messages as well; pace: how fast everything else is read, text_pace: the messages.
+
+    as_user: in a process that works on the account too. There rule 1 cannot be kept to the letter, for SQLite shares
+    the memory beside an index among all its users in a process: what is open somewhere is opened as others open it.
+    """
+
+    hashing: bool = False
+    pace: Pace = without_rest
+    text_pace: Pace = without_rest
+    as_user: bool = False
+
+
+def verify(root: bytes, mail_format: MailFormat, now: float, pause: Pause, manner: Manner | None = None) -> Report:
     """Look at an account; blocks. Raises StoreError, OSError where nothing can be said."""
-    report = _look_patiently(root, mail_format, now, pause, hashing)
+    look = _Looking(root, mail_format, now, pause, manner or Manner())
+    report = look(None)
     for _ in range(_LOOKS - 1):  # rule 2
         if not report.findings:
             break
         pause(_PAUSE)
-        suspects = {(finding.mailbox, finding.uid) for finding in report.findings}
-        again = _look(root, mail_format, now, hashing, suspects)
+        again = look(report.findings)
         still = set(again.findings)
         report.findings = [finding for finding in report.findings if finding in still]
     return report
 
 
-def _look_patiently(root: bytes, mail_format: MailFormat, now: float, pause: Pause, hashing: bool) -> Report:
-    """The first look, also where the index is just being opened or closed by somebody."""
-    for _ in range(_LOOKS - 1):
-        with contextlib.suppress(Retry):
-            return _look(root, mail_format, now, hashing, None)
-        pause(_PAUSE)
-    return _look(root, mail_format, now, hashing, None)
+class _Looking:
+    """Looks at one account, once or several times."""
+
+    def __init__(self, root: bytes, mail_format: MailFormat, now: float, pause: Pause, manner: Manner) -> None:
+        self._root = root
+        self._format = mail_format
+        self._now = now
+        self._pause = pause
+        self._manner = manner
+
+    def __call__(self, before: Sequence[Finding] | None) -> Report:
+        """before: what was found, which is to be looked for again; None: look at everything."""
+        path = self._root + b"/" + INDEX_FILE
+        if not os.path.lexists(path):
+            return _without_index(self._root, path)
+        report = Report()
+        sight = Sight(self._root, self._format, self._now, self._manner.pace)
+        with _Books(path, self._pause, self._manner.as_user) as books:
+            try:
+                if books.read(lambda index: _is_legible(sight, index, path)):
+                    sight.pace(os.path.getsize(path))  # which was read from end to end
+                    _Look(sight, books, report, self._manner, before).run()
+            except Corrupt as error:
+                sight.found(findings.DAMAGED, path, None, 0, error.reason)
+        report.findings, report.waiting = sight.findings, sight.waiting
+        return report
 
 
-def _look(
-    root: bytes, mail_format: MailFormat, now: float, hashing: bool, suspects: Collection[tuple[str, int]] | None
-) -> Report:
-    path = root + b"/" + INDEX_FILE
-    if not os.path.lexists(path):
-        return _without_index(root, path)
-    report = Report()
-    with _opened(path) as index:
-        sight = Sight(root, mail_format, index, now)
+class _Books:
+    """The index, for looking (rules 1 and 4)."""
+
+    def __init__(self, path: bytes, pause: Pause, as_user: bool) -> None:
+        self._path = path
+        self._pause = pause
+        self._as_user = as_user
+        self._copy: bytes | None = None
+        self._behind = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Books":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._behind.close()
+
+    def read(self, work: Callable[[Index], Result]) -> Result:
+        """Open it, read, and close it; again where it is just being opened or closed by somebody. Raises StoreError."""
+        for _ in range(_LOOKS - 1):
+            with contextlib.suppress(Retry):
+                return self._read(work)
+            self._pause(_PAUSE)
+        return self._read(work)
+
+    def _read(self, work: Callable[[Index], Result]) -> Result:
+        index = self._opened()
         try:
-            if _is_legible(sight, path):
-                _Look(sight, report, hashing, suspects).run()
-        except Corrupt as error:
-            sight.found(findings.DAMAGED, path, None, 0, error.reason)
-    report.findings, report.waiting = sight.findings, sight.waiting
-    return report
-
-
-@contextlib.contextmanager
-def _opened(path: bytes) -> Iterator[Index]:
-    """The index, for looking (rule 1)."""
-    with contextlib.ExitStack() as behind:
-        if not os.path.lexists(path + b"-wal"):
-            index = Index(path, unchanging=True)
-        elif os.path.lexists(path + b"-shm"):
-            index = Index(path, _PATIENCE, only_looking=True)
-        else:
-            copy = os.fsencode(behind.enter_context(tempfile.TemporaryDirectory())) + b"/index"
-            for suffix in (b"", b"-wal"):
-                shutil.copyfile(path + suffix, copy + suffix)
-            index = Index(copy)
-        try:
-            yield index
+            return work(index)
         finally:
             with contextlib.suppress(StoreError):
                 index.close()
+
+    def _opened(self) -> Index:
+        if self._copy is not None:
+            return Index(self._copy)
+        if not os.path.lexists(self._path + b"-wal"):
+            return Index(self._path, unchanging=True)
+        if os.path.lexists(self._path + b"-shm"):
+            return Index(self._path, _PATIENCE, only_looking=not self._as_user)
+        copy = os.fsencode(self._behind.enter_context(tempfile.TemporaryDirectory())) + b"/index"
+        for suffix in (b"", b"-wal"):
+            shutil.copyfile(self._path + suffix, copy + suffix)
+        self._copy = copy
+        return Index(copy)
 
 
 def _without_index(root: bytes, path: bytes) -> Report:
@@ -125,13 +169,13 @@ def _without_index(root: bytes, path: bytes) -> Report:
     return Report([Finding(findings.LOST, path)] if is_used else [], is_used=is_used)
 
 
-def _is_legible(sight: Sight, path: bytes) -> bool:
+def _is_legible(sight: Sight, index: Index, path: bytes) -> bool:
     """Whether the index is one that this program can read; it says so where it is not."""
-    version = sight.index.version()
+    version = index.version()
     if version != VERSION:
         sight.found(findings.NEWER if version > VERSION else findings.OLD, path)
         return False
-    if damage := sight.index.damage():
+    if damage := index.damage():
         sight.found(findings.DAMAGED, path, None, 0, damage.partition("\n")[0])
         return False
     return True
@@ -141,14 +185,20 @@ class _Look:
     """One look at an account whose index can be read."""
 
     def __init__(
-        self, sight: Sight, report: Report, hashing: bool, suspects: Collection[tuple[str, int]] | None
+        self, sight: Sight, books: _Books, report: Report, manner: Manner, before: Sequence[Finding] | None
     ) -> None:
         self._sight = sight
+        self._books = books
         self._report = report
-        self._suspects = suspects
+        self._manner = manner
+        self._suspects: Collection[tuple[str, int]] | None = None
+        self._mailboxes: Collection[str] | None = None
+        if before is not None:
+            self._suspects = {(finding.mailbox, finding.uid) for finding in before}
+            if not any(finding.fault == findings.DAMAGED for finding in before):  # by any row of any mailbox
+                self._mailboxes = {finding.mailbox for finding in before}
         self._known: hashes.Hashes = {}
-        self._is_hashing = hashing
-        if hashing:
+        if manner.hashing:
             path = sight.root + b"/" + hashes.FILE
             known = hashes.read(path)
             if known is None:
@@ -156,67 +206,94 @@ class _Look:
             self._known = known or {}
 
     def run(self) -> None:
-        boxes = self._sight.index.boxes()
+        boxes = self._books.read(self._look_at_account)
         self._report.mailboxes = len(boxes)
-        accountcheck.examine(self._sight, boxes)
         for box in boxes:
+            if self._mailboxes is not None and box.name not in self._mailboxes:
+                continue
             if self._sight.format.is_mailbox(self._sight.root, box.directory):
                 self._examine(box)
             else:
                 self._sight.found(findings.NO_MAILBOX, self._sight.folder(box), box)
 
+    def _look_at_account(self, index: Index) -> Sequence[BoxRow]:
+        boxes = index.boxes()
+        accountcheck.examine(self._sight, index, boxes)
+        return boxes
+
     def _examine(self, box: BoxRow) -> None:
-        whole = self._sight.index.whole(box.id)
-        if whole is None:
+        told = self._books.read(lambda index: _inventory(index, box.id))
+        if told is None:
             return  # deleted just now
-        box, rows = whole
-        self._report.messages += len(rows)
-        self._report.octets += sum(row.size for row in rows)
+        box = told.box
+        self._report.messages += len(told.rows)
+        self._report.octets += sum(row.size for row in told.rows)
+        self._sight.pace(len(told.rows) * ENTRY)
         try:
-            self._sight.format.examine(self._sight, box, rows)
-            accountcheck.examine_rows(self._sight, box, rows)
-            if self._is_hashing:
-                self._hash(box, rows)
+            self._sight.format.examine(self._sight, told)
+            accountcheck.examine_rows(self._sight, told)
+            if self._manner.hashing:
+                self._hash(box, told.rows)
         except FileNotFoundError:
             pass  # it is being renamed or deleted: the next look tells
         except OSError as error:
-            self._sight.found(
-                findings.UNREADABLE, error.filename or self._sight.folder(box), box, 0, str(error.strerror)
-            )
+            self._unreadable(box, 0, error)
+
+    def _unreadable(self, box: BoxRow, uid: int, error: OSError) -> None:
+        path = error.filename or self._sight.folder(box)
+        self._sight.found(findings.UNREADABLE, path, box, uid, str(error.strerror))
 
     def _hash(self, box: BoxRow, rows: Sequence[MessageRow]) -> None:
         wanted = [row for row in rows if self._suspects is None or (box.name, row.uid) in self._suspects]
-        pieces = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
-        with ThreadPoolExecutor(_READERS) as pool:
-            for piece in pool.map(partial(self._read, box), pieces):
-                for row, read in piece:
-                    if isinstance(read, OSError):
-                        path = read.filename or self._sight.folder(box)
-                        self._sight.found(findings.UNREADABLE, path, box, row.uid, str(read.strerror))
-                    else:
-                        self._compare(box, row, *read)
+        folder = self._sight.folder(box)
+        with contextlib.closing(self._texts(box, wanted)) as texts:
+            for row, text in texts:
+                try:
+                    self._compare(box, row, folder, *hashes.of_text(text))
+                except OSError as error:
+                    self._unreadable(box, row.uid, error)
+                finally:
+                    text.close()
+                self._manner.text_pace(text.octets)
 
-    def _read(self, box: BoxRow, rows: Sequence[MessageRow]) -> list[tuple[MessageRow, tuple[bytes, int] | OSError]]:
-        """The hashes and octets on the wire of messages, or why there are none; in a thread."""
-        found: list[tuple[MessageRow, tuple[bytes, int] | OSError]] = []
-        for row in rows:
-            try:
-                with contextlib.closing(self._sight.format.open_message(self._sight.root, box, row)) as text:
-                    found.append((row, hashes.of_text(text)))
-            except FileNotFoundError:
-                continue  # that was found already, or it went away just now
-            except OSError as error:
-                found.append((row, error))
-        return found
+    def _texts(self, box: BoxRow, rows: Sequence[MessageRow]) -> Generator[tuple[MessageRow, Slice], None, None]:
+        """The messages, open; those that come after have been asked of the disk. Who takes one closes it."""
+        ahead: deque[tuple[MessageRow, Slice]] = deque()
+        root, open_message = self._sight.root, self._sight.format.open_message
+        try:
+            for row in rows:
+                try:
+                    text = open_message(root, box, row)
+                except FileNotFoundError:
+                    continue  # that was found already, or it went away just now
+                except OSError as error:
+                    self._unreadable(box, row.uid, error)
+                    continue
+                ahead.append((row, text))
+                os.posix_fadvise(text.fd, text.start, text.octets, os.POSIX_FADV_WILLNEED)
+                if len(ahead) >= _AHEAD:
+                    yield ahead.popleft()
+            while ahead:
+                yield ahead.popleft()
+        finally:
+            for _, text in ahead:
+                text.close()
 
-    def _compare(self, box: BoxRow, row: MessageRow, digest: bytes, size: int) -> None:
-        path = self._sight.folder(box)
+    def _compare(self, box: BoxRow, row: MessageRow, folder: bytes, digest: bytes, size: int) -> None:
         key = hashes.key(row)
         known = self._known.get(key)
         self._report.hashes.setdefault(key, set()).add(digest)
         if known is None:
             self._report.unhashed += 1
         elif digest not in known:
-            self._sight.found(findings.CHANGED, path, box, row.uid, os.fsdecode(key))
+            self._sight.found(findings.CHANGED, folder, box, row.uid, os.fsdecode(key))
         if size != row.size:
-            self._sight.found(findings.SIZE, path, box, row.uid, f"{size} octets on the wire")
+            self._sight.found(findings.SIZE, folder, box, row.uid, f"{size} octets on the wire")
+
+
+def _inventory(index: Index, box_id: int) -> Inventory | None:
+    whole = index.whole(box_id)
+    if whole is None:
+        return None
+    graves = [(key, path) for key, path in index.graves() if key >> 32 == box_id]
+    return Inventory(*whole, index.keywords(box_id), graves)

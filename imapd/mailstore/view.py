@@ -19,27 +19,22 @@ a view are the snapshot's own column while there are no ghosts. No array is ever
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, count
+from itertools import compress, count
 from operator import not_
-from typing import TypeVar
 
 from imapd.mailstore.errors import Expunged
+from imapd.mailstore.numbered import BLOCK, Numbered, Slice, with_breaths
 from imapd.mailstore.store import Mailbox, Snapshot
 from imapd.model.errors import BadSyntax
 from imapd.model.flags import RECENT, FlagChange, Flags
 from imapd.model.loop import Watching
 from imapd.model.sets import RangeSet, SequenceSet
 
-Item = TypeVar("Item")
-
 # Up to so many expunged messages are found by bisection one by one (a few microseconds each); for more of them one
 # pass over a set of all UIDs is cheaper (about 8 ms for 100,000).
 FEW = 200
-
-# Rows looked at between two breaths: about a millisecond.
-BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,76 +58,6 @@ class Changes:
 
 
 NOTHING = Changes()
-
-
-Slice = tuple[int, int]
-"""Rows from the first up to the second, which is not among them."""
-
-
-class Numbered:
-    """Messages of a view as (sequence number, UID), ascending; the numbers are made while they are iterated over.
-
-    Stays as it was when the view goes on.
-    """
-
-    __slots__ = ("_breathe", "_slices", "_uids")
-
-    def __init__(self, uids: "array[int]", slices: Iterable[Slice], breathe: Callable[[], None]) -> None:
-        self._uids = uids
-        self._breathe = breathe
-        self._slices = tuple(_with_breaths(slices, breathe))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        pieces = (
-            zip(range(start + 1, stop + 1), memoryview(self._uids)[start:stop], strict=True)
-            for start, stop in self._slices
-        )
-        return chain.from_iterable(pieces)
-
-    def __len__(self) -> int:
-        return sum(stop - start for start, stop in self._slices)
-
-    def pieces(self, size: int) -> Iterator[tuple[Sequence[int], "array[int]"]]:
-        """The messages as columns of at most that length: sequence numbers and UIDs."""
-        numbers: list[int] = []
-        uids = array("I")
-        for start, stop in _with_breaths(self._slices, self._breathe):
-            while start < stop:
-                until = min(stop, start + size - len(numbers))
-                if not numbers and until - start == size:
-                    yield range(start + 1, until + 1), self._uids[start:until]
-                else:
-                    numbers += range(start + 1, until + 1)
-                    uids += self._uids[start:until]
-                    if len(numbers) == size:
-                        yield numbers, uids
-                        numbers, uids = [], array("I")
-                start = until
-        if numbers:
-            yield numbers, uids
-
-    @property
-    def uids(self) -> "array[int]":
-        """The UIDs alone."""
-        if self._slices == ((0, len(self._uids)),):
-            return self._uids
-        found = array("I")
-        for start, stop in _with_breaths(self._slices, self._breathe):
-            found += self._uids[start:stop]
-        return found
-
-    @property
-    def spans(self) -> RangeSet:
-        """Intervals of UIDs that hold these messages and no others of the view."""
-        slices = _with_breaths(self._slices, self._breathe)
-        return RangeSet.from_ranges(
-            [(self._uids[start], self._uids[stop - 1]) for start, stop in slices], self._breathe
-        )
-
-    @property
-    def numbers(self) -> RangeSet:
-        """The sequence numbers alone."""
-        return RangeSet.from_ranges((start + 1, stop) for start, stop in self._slices)
 
 
 class View:
@@ -193,13 +118,13 @@ class View:
 
     def _slices_of_numbers(self, numbers: SequenceSet) -> list[Slice]:
         exists = len(self.uids)
-        for first, last in _with_breaths(numbers.pairs, self._breathe):
+        for first, last in with_breaths(numbers.pairs, self._breathe):
             # "9:*" is let through where there are fewer: clients ask so for what is new, and get the last message.
             if first is not None and last is not None and max(first, last) > exists:
                 raise BadSyntax(f"There is no message {max(first, last)}; the mailbox has {exists}")
             if first is None and last is None and not exists:
                 raise BadSyntax("There is no last message; the mailbox is empty")
-        meant = _with_breaths(numbers.resolve(exists, self._breathe).ranges, self._breathe)
+        meant = with_breaths(numbers.resolve(exists, self._breathe).ranges, self._breathe)
         return [(low - 1, min(high, exists)) for low, high in meant if low <= exists]
 
     def number(self, uid: int) -> int | None:
@@ -221,17 +146,15 @@ class View:
     def flags_of(self, uids: "array[int]", rows: Sequence[int]) -> list[Flags]:
         """As `flags`, of many messages by their rows in the newest snapshot; the UIDs are those of the rows."""
         snapshot = self.snapshot
-        masks = [snapshot.masks[row] for row in rows]
-        sets = {mask: snapshot.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
-        flags = [sets[mask] for mask in masks]
+        flags = snapshot.flags_of_rows(rows)
         if snapshot is not self._told:
             for place, row in enumerate(rows):
                 if snapshot.modseqs[row] > self._told.highestmodseq:
                     self._own[uids[place]] = flags[place]
         if self.recent.highest >= uids[0]:
-            recent = {mask: flags | {RECENT} for mask, flags in sets.items()}
+            recent = {each: each | {RECENT} for each in set(flags)}
             for start, stop in self.recent.slices(uids):
-                flags[start:stop] = [recent[mask] for mask in masks[start:stop]]
+                flags[start:stop] = [recent[each] for each in flags[start:stop]]
         return flags
 
     # What the client learns by its own commands
@@ -240,33 +163,29 @@ class View:
         """Take the newest snapshot. Nothing is told by that, and no number moves. Raises Gone."""
         self.snapshot = self.mailbox.snapshot()
 
-    def told(self, uids: Iterable[int]) -> None:
-        """The client is being told the flags of these messages as they are now: STORE and FETCH answer with them.
+    def told(self, uids: Sequence[int]) -> None:
+        """The client is being told the flags of these messages, ascending by UID, as they are now: STORE and FETCH
+        answer with them.
 
         Takes the newest snapshot first, so that `flags` gives what is told.
         """
         self.refresh()
-        for uid in uids:
-            row = self.snapshot.row(uid)
-            if row is not None:
-                self._own[uid] = self.snapshot.flags_of(row)
+        self._own.update(_known_flags(self.snapshot, uids))
 
-    def assumed(self, uids: Iterable[int], how: FlagChange, flags: Flags) -> None:
-        """The client takes it that its own change has been made (STORE with .SILENT): it need not be told of it.
+    def assumed(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> None:
+        """The client takes it that its own change of these messages, ascending by UID, has been made (STORE with
+        .SILENT): it need not be told of it.
 
         Flags that somebody else changed are told still (RFC 9051 section 6.4.6).
         """
-        for uid in uids:
-            believed = self._believed(uid)
-            if believed is not None:
-                self._own[uid] = how.apply(believed, flags)
+        believed = self._believed(uids)
+        after = {flags_before: how.apply(flags_before, flags) for flags_before in set(believed.values())}
+        self._own.update({uid: after[flags_before] for uid, flags_before in believed.items()})
 
-    def _believed(self, uid: int) -> Flags | None:
-        known = self._own.get(uid)
-        if known is not None:
-            return known
-        row = self._told.row(uid)
-        return None if row is None else self._told.flags_of(row)
+    def _believed(self, uids: Sequence[int]) -> dict[int, Flags]:
+        """The flags that the client believes messages, ascending by UID, to have; of those that it knows."""
+        told, own = _known_flags(self._told, uids), self._own
+        return told | {uid: own[uid] for uid in uids if uid in own} if own else told
 
     # What the client has to be told
 
@@ -344,13 +263,16 @@ class View:
         now = self.snapshot
         changed = self._changed_rows(common)
         if self._own:
-            rows = (now.row(uid) for uid in self._own)
-            changed = sorted({*changed, *(row for row in rows if row is not None)})
+            changed = sorted({*changed, *_rows_there(now, sorted(self._own))})
         found: list[tuple[int, int]] = []
-        for row in _with_breaths(changed, self._breathe):
-            uid = now.uids[row]
-            if not _alike(self._believed(uid), now.flags_of(row)):
-                found.append((self._number_of_row(row, uid), uid))
+        for start in range(0, len(changed), BLOCK):
+            rows = changed[start : start + BLOCK]
+            uids = [now.uids[row] for row in rows]
+            believed = self._believed(uids)
+            for row, uid, flags in zip(rows, uids, now.flags_of_rows(rows), strict=True):
+                if not _alike(believed.get(uid), flags):
+                    found.append((self._number_of_row(row, uid), uid))
+            self._breathe()
         return tuple(found)
 
     def _changed_rows(self, common: int) -> Sequence[int]:
@@ -387,12 +309,16 @@ class View:
         self.mailbox.close()
 
 
-def _with_breaths(items: Iterable[Item], breathe: Callable[[], None]) -> Iterator[Item]:
-    """The items, with a breath now and then."""
-    for done, item in enumerate(items, start=1):
-        if not done % BLOCK:
-            breathe()
-        yield item
+def _rows_there(snapshot: Snapshot, uids: Sequence[int]) -> Sequence[int]:
+    """The rows of messages, ascending by UID; of those that there are."""
+    rows = snapshot.rows(array("I", uids))
+    return [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
+
+
+def _known_flags(snapshot: Snapshot, uids: Sequence[int]) -> dict[int, Flags]:
+    """The flags that a snapshot says of messages, ascending by UID; of those that it has."""
+    rows = _rows_there(snapshot, uids)
+    return {snapshot.uids[row]: flags for row, flags in zip(rows, snapshot.flags_of_rows(rows), strict=True)}
 
 
 def _few_missing(told: Sequence[int], now: Sequence[int], common: int) -> list[int]:

@@ -6,70 +6,28 @@ octets as sent and unfolded; how they are spelled on the wire is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from imapd.mime.address import Address, addresses
-from imapd.mime.header import wanted_values
-from imapd.mime.parts import ENVELOPE_FIELDS, Fields, Part
+from imapd.mime.parts import Fields, Part
 
 MAX_ADDRESS_FIELDS: Final = 10_000
 """Of fields with the same name no more are read; they would not fit into the value that is read of one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """The ENVELOPE of a message (RFC 3501 section 7.4.2).
-
-    A field that is absent is None; one that is there and empty is an empty string. No addresses are an empty list.
-    """
-
-    date: bytes | None
-    subject: bytes | None
-    from_: list[Address]
-    sender: list[Address]
-    reply_to: list[Address]
-    to: list[Address]
-    cc: list[Address]
-    bcc: list[Address]
-    in_reply_to: bytes | None
-    message_id: bytes | None
+def text(fields: Fields, name: bytes) -> bytes | None:
+    """The value of the first field of that name, as `Part.fields` has them; None where there is none."""
+    values = fields.get(name)
+    return values[0] if values else None
 
 
-def envelope(header: bytes, breathe: Callable[[], None] | None = None) -> Envelope:
-    """The envelope of a message with that header."""
-    return envelope_of_fields(wanted_values(header, ENVELOPE_FIELDS, breathe), breathe)
-
-
-def envelope_of_fields(fields: Fields, breathe: Callable[[], None] | None = None) -> Envelope:
-    """The envelope made of the unfolded values of a header's fields, as `Part.fields` has them."""
-
-    def text(name: bytes) -> bytes | None:
-        values = fields.get(name)
-        return values[0] if values else None
-
-    def people(name: bytes) -> list[Address]:
-        values = fields.get(name)
-        if not values:
-            return []
-        # One field of each name is allowed (RFC 2822 section 3.6); where there are more, nobody shall be missing.
-        return addresses(values[0] if len(values) == 1 else b", ".join(values[:MAX_ADDRESS_FIELDS]), breathe)
-
-    from_ = people(b"from")
-    return Envelope(
-        date=text(b"date"),
-        subject=text(b"subject"),
-        from_=from_,
-        sender=people(b"sender") or from_,
-        reply_to=people(b"reply-to") or from_,
-        to=people(b"to"),
-        cc=people(b"cc"),
-        bcc=people(b"bcc"),
-        in_reply_to=text(b"in-reply-to"),
-        message_id=text(b"message-id"),
-    )
+def people(fields: Fields, name: bytes) -> bytes | None:
+    """The addresses of all fields of that name, as the value of one; None where there is none."""
+    values = fields.get(name)
+    if not values:
+        return None
+    # One field of each name is allowed (RFC 2822 section 3.6); where there are more, nobody shall be missing.
+    return values[0] if len(values) == 1 else b", ".join(values[:MAX_ADDRESS_FIELDS])
 
 
 class Form(Enum):
@@ -99,6 +57,6 @@ def shown_type(part: Part) -> tuple[bytes, bytes]:
     """
     if part.children or part.embedded is not None:
         return part.type, part.subtype
-    if part.is_multipart or part.content_type in (b"message/rfc822", b"message/global"):
+    if part.is_multipart or part.is_message:
         return b"application", b"octet-stream"
     return part.type, part.subtype

@@ -13,15 +13,16 @@ too. Nothing raises on any bytes. What is broken is read as far as it makes sens
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from imapd.mime.address import GROUP_END, Address, addresses
 from imapd.mime.values import Parameters, parameters, parse_date, unfold
 
 __all__ = [
-    "GROUP_END", "MAX_FIELD", "MAX_HEADER", "Address", "Field", "Parameters", "addresses", "fields", "length_of_fields",
-    "lines", "parameters", "parse_date", "select", "split", "unfold", "values", "wanted_values",
+    "GROUP_END", "MAX_FIELD", "MAX_HEADER", "Address", "Field", "Known", "Parameters", "addresses", "fields",
+    "known_values", "length_of_fields", "lines", "parameters", "parse_date", "select", "split", "unfold", "values",
+    "wanted_values",
 ]  # fmt: skip
 
 MAX_HEADER: Final = 10 * 1024 * 1024
@@ -122,6 +123,34 @@ def wanted_values(
                 found.setdefault(name, []).append(value.strip(b" \t\r"))
         if breathe is not None:
             breathe()
+    return found
+
+
+class Known(NamedTuple):
+    """Names of fields that are looked for again and again, with the expression that finds all of them in one go."""
+
+    names: frozenset[bytes]
+    expression: re.Pattern[bytes]
+
+    @classmethod
+    def of(cls, names: Iterable[bytes]) -> Known:
+        """Names in lower case, letters and hyphens."""
+        every = sorted(names)
+        initials = b"".join({name[:1] + name[:1].upper() for name in every})
+        # Most lines are passed over by their first letter.
+        expression = rb"\n(?=[%b])((?i:%b))[ \t]*+(?:\r?\n[ \t]++)*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)"
+        return cls(frozenset(every), re.compile(expression % (initials, b"|".join(every))))
+
+
+def known_values(header: bytes, known: Known, breathe: Callable[[], None] | None = None) -> dict[bytes, list[bytes]]:
+    """As wanted_values, of a header in which no empty line stands but at its end."""
+    if len(header) > _WINDOW:
+        return wanted_values(header, known.names, breathe)
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in known.expression.findall(b"\n" + header):
+        if b"\n" in value:
+            value = unfold(value)
+        found.setdefault(name.lower(), []).append(value.strip(b" \t\r"))
     return found
 
 

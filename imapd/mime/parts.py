@@ -28,9 +28,10 @@ Where mail is broken:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
-from imapd.mime.header import MAX_HEADER, Parameters, length_of_fields, parameters, wanted_values
+from imapd.mime.header import MAX_HEADER, Known, Parameters, known_values, length_of_fields, parameters
 
 Fields = dict[bytes, list[bytes]]
 _Type = tuple[bytes, bytes, Parameters]
@@ -46,6 +47,7 @@ MAX_LANGUAGES: Final = 100
 _STRIDE: Final = 1 << 20  # searched in one go: about a millisecond, then others may run
 _BREATH: Final = 1_024  # lines that begin like delimiters, between two breaths
 _ABSENT: Final = -1
+_USUAL: Final = 100  # octets of a type that is remembered
 
 _MIME_FIELDS: Final = frozenset(
     b"content-" + name
@@ -56,7 +58,8 @@ _MIME_FIELDS: Final = frozenset(
 ENVELOPE_FIELDS: Final = frozenset(
     (b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"in-reply-to", b"message-id")
 )
-_MESSAGE_FIELDS: Final = _MIME_FIELDS | ENVELOPE_FIELDS
+_OF_PARTS: Final = Known.of(_MIME_FIELDS)
+_OF_MESSAGES: Final = Known.of(_MIME_FIELDS | ENVELOPE_FIELDS)
 
 _PLAIN_TEXT: Final[_Type] = (b"text", b"plain", ((b"charset", b"us-ascii"),))  # RFC 2045 section 5.2
 _IN_DIGEST: Final[_Type] = (b"message", b"rfc822", ())
@@ -89,7 +92,8 @@ class Part:
         if value is None:
             self.type, self.subtype, self.params = _IN_DIGEST if in_digest else _PLAIN_TEXT
         else:
-            self.type, self.subtype, self.params = _content_type(value)
+            usual = len(value) <= _USUAL
+            self.type, self.subtype, self.params = _usual_type(value) if usual else _content_type(value)
         value = _first(fields, b"content-transfer-encoding")
         self.encoding = b"7bit" if value is None else _encoding(value)
         value = _first(fields, b"content-disposition")
@@ -110,6 +114,11 @@ class Part:
     def content_type(self) -> bytes:
         """Type and subtype in lower case."""
         return (self.type + b"/" + self.subtype).lower()
+
+    @property
+    def is_message(self) -> bool:
+        """Whether the part says that it is an embedded message."""
+        return self.content_type in (b"message/rfc822", b"message/global")
 
     @property
     def is_multipart(self) -> bool:
@@ -160,8 +169,12 @@ def _content_type(value: bytes) -> _Type:
     return kind, subtype, params
 
 
+# There are some dozens of them, but for boundaries and names of files.
+_usual_type = lru_cache(maxsize=512)(_content_type)
+
+
 def _encoding(value: bytes) -> bytes:
-    return value if value.isalnum() else parameters(value)[0] or b"7bit"
+    return value if value.replace(b"-", b"").isalnum() else parameters(value)[0] or b"7bit"
 
 
 def _disposition(value: bytes) -> tuple[bytes, Parameters] | None:
@@ -242,7 +255,7 @@ class _Reading:
     def _begin_message(self, at: int, in_digest: bool) -> Part:
         """Open the part whose header begins there, and the messages that its body turns out to be."""
         first = part = self._begin(at, in_digest)
-        while self._may_look_inside() and part.content_type in (b"message/rfc822", b"message/global"):
+        while part.is_message and self._may_look_inside():
             if part.encoding.lower() not in _IDENTITY:
                 break
             self.lines_before[-1] = self._lines_to(part.body_start)
@@ -263,8 +276,8 @@ class _Reading:
         if self.header_octets < MAX_ALL_HEADERS:
             header = self.message[at : min(body_start, at + MAX_HEADER)]
         self.header_octets += len(header)
-        wanted = _MESSAGE_FIELDS if is_message or not self.open else _MIME_FIELDS
-        part = Part(at, body_start, wanted_values(header, wanted, self.breathe), in_digest)
+        known = _OF_MESSAGES if is_message or not self.open else _OF_PARTS
+        part = Part(at, body_start, known_values(header, known, self.breathe), in_digest)
         self.parts += 1
         self.open.append(part)
         self.lines_before.append(0)
@@ -281,23 +294,23 @@ class _Reading:
             return at + 2
         if message.startswith(b"\n", at):
             return at + 1
-        crlf, lf = self._blank(b"\n\r\n", at), self._blank(b"\n\n", at)
-        blank = min(crlf, lf)
+        crlf = self._blank(b"\n\r\n", at, len(message))
+        blank = self._blank(b"\n\n", at, crlf)
         found = self._delimiter(max(at - 1, 0), min(blank + 1, len(message))) if self.levels else None
         if found is not None:
             return found[0]
         if blank == len(message):
             return blank
-        return blank + (3 if crlf < lf else 2)
+        return blank + (3 if blank == crlf else 2)
 
-    def _blank(self, ending: bytes, at: int) -> int:
-        """The next line end followed by an empty line of that spelling, or the length of the message.
+    def _blank(self, ending: bytes, at: int, otherwise: int) -> int:
+        """The next line end followed by an empty line of that spelling, if it stands before `otherwise`; else that.
 
         Kept until it is passed, so that many headers without an empty line do not each search the whole message.
         """
         if self.blanks[ending] < at:
-            place = self._find(ending, at, len(self.message))
-            self.blanks[ending] = len(self.message) if place < 0 else place
+            place = self._find(ending, at, min(otherwise + 1, len(self.message)))
+            self.blanks[ending] = otherwise if place < 0 else place
         return self.blanks[ending]
 
     # Boundaries.

@@ -1,7 +1,9 @@
-"""The master's view of its workers: forking them, hearing whether they are ready, and when to replace one.
+"""The master's view of its workers and the indexer: forking them, hearing whether they are ready, and when to replace
+one.
 
-A generation is the workers of one reading of the configuration. Each worker has a number in it, and a link, a pair of
-sockets: by it the worker says that it is ready and is told to retire; its end tells either side that the other is dead.
+A generation is the processes of one reading of the configuration: workers, and one indexer. Each has a number in it,
+and a link, a pair of sockets: by it the process says that it is ready and is told to retire; its end tells either side
+that the other is dead. Nobody waits for the indexer: a generation serves when its workers do.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from imapd.log import event
 from imapd.server.sockets import Place
-from imapd.server.worker import READY, RETIRE, Plan, Worker
+from imapd.server.worker import READY, RETIRE
 
 logger = logging.getLogger("imapd.server.children")
 
@@ -26,13 +29,26 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 # A worker that lived that long did not die of how it was started.
 LIVED_WELL = 60.0
 EX_SOFTWARE = 70
+INDEXER = -1
+"""The number of the indexer; workers count from 0."""
+
+
+class Plan(Protocol):
+    """All that a process is made of. name: what it is, for the log."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, number: int, link: socket.socket) -> int:
+        """The process' whole life; the exit status."""
 
 
 @dataclass
 class Child:
-    """A running worker."""
+    """A running worker, or the indexer."""
 
     pid: int
+    name: str
     number: int
     link: socket.socket
     started: float
@@ -60,7 +76,7 @@ class Child:
 
 @dataclass
 class Generation:
-    """The workers of one configuration. plan gives the plan of the worker with that number."""
+    """The processes of one configuration. count: of workers; plan gives the plan of the process with that number."""
 
     count: int
     places: list[Place]
@@ -71,23 +87,28 @@ class Generation:
 
     @property
     def ready(self) -> bool:
-        return len(self.children) == self.count and all(child.ready for child in self.children.values())
+        return len(self.workers) == self.count and all(child.ready for child in self.workers)
+
+    @property
+    def workers(self) -> list[Child]:
+        """Those who serve clients."""
+        return [child for child in self.children.values() if child.number != INDEXER]
 
     def start_all(self, to_close: Iterable[socket.socket]) -> None:
-        for number in range(self.count):
+        for number in (*range(self.count), INDEXER):
             self.start(number, to_close)
 
     def start(self, number: int, to_close: Iterable[socket.socket]) -> None:
-        """Fork a worker; where that fails, try again later."""
+        """Fork a process; where that fails, try again later."""
         self.due.pop(number, None)
         try:
             child = fork(self.plan(number), number, [*to_close, *(child.link for child in self.children.values())])
         except OSError as error:
             event(logger, logging.ERROR, "fork_failed", worker=number, error=error.strerror)
-            self._delay(number)
+            self.delay(number)
             return
         self.children[child.pid] = child
-        event(logger, logging.INFO, "worker_started", worker=number, worker_pid=child.pid)
+        event(logger, logging.INFO, f"{child.name}_started", **_told(child))
 
     def start_due(self, to_close: Iterable[socket.socket]) -> None:
         now = time.monotonic()
@@ -105,14 +126,15 @@ class Generation:
         how = {"signal": signal.Signals(-code).name} if code < 0 else {"status": str(code)}
         expected = child.retired or not replace
         level = logging.INFO if expected and code == 0 else logging.ERROR
-        event(logger, level, "worker_ended", worker=child.number, worker_pid=pid, lived=round(lived, 1), **how)
+        event(logger, level, f"{child.name}_ended", **_told(child), lived=round(lived, 1), **how)
         if not expected:
             if lived >= LIVED_WELL:
                 self.delays.pop(child.number, None)
-            self._delay(child.number)
+            self.delay(child.number)
         return child
 
-    def _delay(self, number: int) -> None:
+    def delay(self, number: int) -> None:
+        """Have a process started in a while."""
         delay = self.delays.get(number, FIRST_DELAY)
         self.delays[number] = min(delay * 2, LONGEST_DELAY)
         self.due[number] = time.monotonic() + delay
@@ -128,8 +150,8 @@ class Generation:
                 pass
 
     def tell(self, line: bytes) -> list[int]:
-        """Send a line to all that serve; tells to which."""
-        return [child.pid for child in self.children.values() if child.ready and child.tell(line)]
+        """Send a line to all workers that serve; tells to which."""
+        return [child.pid for child in self.workers if child.ready and child.tell(line)]
 
     def answers(self, pids: Collection[int]) -> Iterator[tuple[int, bytes]]:
         """What those of the workers have answered by now."""
@@ -146,8 +168,14 @@ class Generation:
             child.kill(number)
 
 
+def _told(child: Child) -> dict[str, int]:
+    """Which process an event is about."""
+    number = {} if child.number == INDEXER else {child.name: child.number}
+    return number | {f"{child.name}_pid": child.pid}
+
+
 def fork(plan: Plan, number: int, to_close: Iterable[socket.socket]) -> Child:
-    """Start a worker. Raises OSError. In the child this does not return."""
+    """Start a process. Raises OSError. In the child this does not return."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -163,14 +191,14 @@ def fork(plan: Plan, number: int, to_close: Iterable[socket.socket]) -> Child:
         raise
     if pid == 0:
         ours.close()
-        _be_worker(plan, number, theirs, to_close)
+        _be(plan, number, theirs, to_close)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     ours.setblocking(False)
-    return Child(pid, number, ours, time.monotonic())
+    return Child(pid, plan.name, number, ours, time.monotonic())
 
 
-def _be_worker(plan: Plan, number: int, link: socket.socket, to_close: Iterable[socket.socket]) -> None:
+def _be(plan: Plan, number: int, link: socket.socket, to_close: Iterable[socket.socket]) -> None:
     """The child's whole life. It leaves by os._exit: what the master does at its exit is not for the child."""
     code = EX_SOFTWARE
     try:
@@ -180,9 +208,9 @@ def _be_worker(plan: Plan, number: int, link: socket.socket, to_close: Iterable[
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for sock in to_close:
             sock.close()
-        code = Worker(plan, number, link).run()
+        code = plan.run(number, link)
     except Exception as error:
-        logger.critical("worker %d cannot work: %s", number, error, exc_info=error)
+        logger.critical("%s %d cannot work: %s", plan.name, number, error, exc_info=error)
     finally:
         try:
             logging.shutdown()

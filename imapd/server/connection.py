@@ -332,10 +332,9 @@ class Connection:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        data = b"".join(self._buffer)
-        self._buffer.clear()
+        pieces, self._buffer = self._buffer, []
         self._buffered = 0
-        self._transport.write(data, self._deadline if self._user is None else float("inf"))
+        self._transport.write_all(pieces, self._deadline if self._user is None else float("inf"))
         self._renew()
 
     def _say_goodbye(self, text: str | None) -> None:

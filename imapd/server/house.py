@@ -25,6 +25,7 @@ from imapd.imap import catalogue
 from imapd.imap.dispatch import Conversation
 from imapd.imap.extension import Offers
 from imapd.imap.session import Security, Session, SessionSettings
+from imapd.mailstore.background import Ask
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.quota import Limits
@@ -189,17 +190,17 @@ def kinds(settings: Settings) -> Kinds:
     return Kinds(mail.format, mail.mbox_locks, os.path.normpath(mail.root), mail.mbox_folders)
 
 
-def builder(settings: Settings, secret: bytes | None = None) -> Callable[[GeventLoop], House]:
+def builder(settings: Settings, secret: bytes | None = None, ask: Ask | None = None) -> Callable[[GeventLoop], House]:
     """Makes the house once there is a loop, in the worker."""
-    return lambda loop: build(settings, loop, secret)
+    return lambda loop: build(settings, loop, secret, ask)
 
 
-def build(settings: Settings, loop: Loop, secret: bytes | None = None) -> House:
-    """Build everything. secret: see `secret`; not given, one for this process."""
+def build(settings: Settings, loop: Loop, secret: bytes | None = None, ask: Ask | None = None) -> House:
+    """Build everything. secret: see `secret`; not given, one for this process. ask: the indexer, if there is one."""
     primary = min(directory.order for directory in settings.directories)
     opened = [directories.open_directory(settings, one, loop, one.order == primary) for one in settings.directories]
     mail, kind = settings.mail, kinds(settings)
-    local = LocalStore(loop, create=mail.create, special_use=special_use(settings), kinds=kind)
+    local = LocalStore(loop, create=mail.create, special_use=special_use(settings), kinds=kind, ask=ask)
     store = BelowRoot(local, mail.root, loop, mail.keep_owners, kind.directory_of)
     chain = entrance.chain(settings, opened, loop, issuer(settings.oauth, loop), secret)
     return House(

@@ -16,9 +16,11 @@ import gevent.socket
 import gevent.ssl
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
+from greenlet import getcurrent
 
 from imapd.model.errors import Overdue
 from imapd.model.loop import Result, Watching
+from imapd.server.turns import Turns
 from imapd.server.watch import Watch
 
 if TYPE_CHECKING:
@@ -42,7 +44,10 @@ class GeventLoop:
         self._hashes = ThreadPool(HASH_THREADS, hub=self._hub)
         self._watch: Watch | None = None
         self._background: set[gevent.Greenlet] = set()
-        self._breathed = time.monotonic()
+        self._turns = Turns()
+        self._runner: object = None  # whose slice it is, by which look at the sockets, and since when
+        self._look = -1
+        self._began = 0.0
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -52,7 +57,6 @@ class GeventLoop:
 
     def sleep(self, seconds: float) -> None:
         gevent.sleep(seconds)
-        self._breathed = time.monotonic()
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
@@ -71,11 +75,14 @@ class GeventLoop:
         greenlet.rawlink(self._background.discard)
 
     def breathe(self) -> None:
-        # sleep(0) would not do: libev runs 50 callbacks before it looks at sockets again, and a lone greenlet
-        # queues itself among them. A timer, however short, forces a turn of the loop.
-        if time.monotonic() - self._breathed > QUANTUM:
-            gevent.sleep(1e-6)
-            self._breathed = time.monotonic()
+        # A slice begins when a greenlet breathes that did not breathe last, and at a look at the sockets: who has just
+        # been woken must not queue behind those who work hard.
+        current, look = getcurrent(), self._hub.loop.iteration
+        if current is not self._runner or look != self._look:
+            self._runner, self._look, self._began = current, look, time.monotonic()
+        elif time.monotonic() - self._began > QUANTUM:
+            self._turns.wait()
+            self._runner, self._look, self._began = current, self._hub.loop.iteration, time.monotonic()
 
     def offload(self, work: Callable[..., Result], *arguments: object) -> Result:
         return _in_thread(self._disk, work, arguments)

@@ -1,5 +1,5 @@
-"""The master: opens what needs privileges, gives them up, and looks after the workers. It reads nothing from clients,
-only what the administrator says at the control socket (control).
+"""The master: opens what needs privileges, gives them up, and looks after the workers and the indexer. It reads nothing
+from clients, only what the administrator says at the control socket (control).
 
 Its signals:
 
@@ -7,7 +7,7 @@ Its signals:
     SIGHUP           read the configuration and the certificates again. If anything is wrong with them, all problems
                      are logged and nothing changes. Else new workers are started; once they serve, the old ones
                      retire: they keep their clients until these leave
-    SIGCHLD          a worker ended: it is replaced, after 1 s first, up to 30 s where it keeps dying
+    SIGCHLD          a worker or the indexer ended: it is replaced, after 1 s first, up to 30 s where it keeps dying
 
 The service manager is told READY=1 when all workers serve, RELOADING=1 and READY=1 around a reload, STOPPING=1.
 """
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from imapd import log
 from imapd.log import event
-from imapd.server import entrance, house, lmtp, privileges
+from imapd.server import children, entrance, house, indexer, lmtp, privileges
 from imapd.server.children import Generation, wait_readable
 from imapd.server.control import Control, ControlError
 from imapd.server.notify import notify, reloading
@@ -75,6 +75,8 @@ class Master:
         self._secret = b""
         self._listeners: set[str] = set()  # the names of all that there have been
         self._control = Control(None)
+        # By it workers tell the indexer what they wish; it lasts as long as we do, whoever reads and writes.
+        self._wishes, self._wishing = indexer.make_channel()
 
     def run(self) -> int:
         self._catch_signals()
@@ -171,11 +173,14 @@ class Master:
             doors += (Door(lmtp.LISTENER, contexts.get("no"), False, lmtp=settings.lmtp),)
         patience = Patience(login=settings.service.login_timeout, session=settings.service.session_timeout)
 
-        def plan(number: int) -> Plan:
+        def plan(number: int) -> children.Plan:
+            if number == children.INDEXER:
+                return indexer.Plan(settings, self._wishes)
             sockets: dict[str, list[socket.socket]] = {}
             for place in places:
                 sockets.setdefault(place.listener, []).extend(place.share(number, count))
-            build, bound = house.builder(settings, self._secret), settings.service.shutdown_timeout
+            ask = indexer.asking(self._wishing)
+            build, bound = house.builder(settings, self._secret, ask), settings.service.shutdown_timeout
             return Plan(build, doors, sockets, share, patience, bound, settings.authentication.recheck)
 
         return Generation(count, places, plan)
@@ -288,8 +293,10 @@ class Master:
                 return
             if pid == 0:
                 return
-            if self._coming is not None and self._coming.bury(pid, status, replace=False):
-                if self._stopping_since is None:
+            if self._coming is not None and (child := self._coming.bury(pid, status, replace=False)):
+                if child.number == children.INDEXER:
+                    self._coming.delay(child.number)
+                elif self._stopping_since is None:
                     self._give_up_coming("a new worker ended before it served")
                 continue
             for generation in (self._current, *self._retired):
@@ -338,7 +345,7 @@ class Master:
         written = entrance.lists(self._settings, self._listeners)
         message = LISTS + json.dumps(written).encode("utf-8")
         for generation in generations:
-            if len(generation.tell(message)) < len(generation.children):
+            if len(generation.tell(message)) < len(generation.workers):
                 event(logger, logging.ERROR, "access_lists_not_told", hint="sessions from before the reload may stay")
 
     def _give_up_coming(self, reason: str) -> None:

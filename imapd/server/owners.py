@@ -30,7 +30,7 @@ _LONGEST = 4_096
 
 def require(home: str, identity: str) -> None:
     """Refused where the mail file is somebody else's."""
-    owner = _owner(home)
+    owner = owner_of(home)
     if owner is not None and owner != identity:
         raise Refused(
             "You have no mail file here; please ask your administrator.",
@@ -64,7 +64,8 @@ def stamp(home: str) -> tuple[int, int, int] | None:
     return None if time.time() - seen.st_ctime < _LATELY else (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
-def _owner(home: str) -> str | None:
+def owner_of(home: str) -> str | None:
+    """The identity of the person whose the mail file is, if anybody's."""
     try:
         with open(os.path.join(home, FILE), "rb") as file:
             return file.read(_LONGEST).decode("utf-8", "replace").strip() or None

@@ -1,8 +1,8 @@
 """Rings bells when directories change: inotify where the kernel sees every change, a slow look where it does not.
 
 1. One inotify instance per worker (a machine has few), and one kernel watch per directory however many listen to it.
-2. Events are gathered for a moment, so that a delivery (create, rename, utime) rings once; longer where it has just
-   rung, so that a storm of deliveries does not become a storm of looks.
+2. Events are gathered for a moment, so that a delivery (create, rename, utime) rings once; longer where it has rung
+   again and again, so that a storm of deliveries does not become a storm of looks.
 3. When the kernel's queue overflows, every bell rings: nobody knows what was lost.
 4. Files whose names begin with "imapd-" are the store's own and ring nothing; what it changed, it says by the time of
    the directory.
@@ -16,6 +16,7 @@ A bell is rung in a greenlet of this room and must not block; one that fails is 
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import gevent
@@ -25,9 +26,11 @@ logger = logging.getLogger("imapd.server.watch")
 
 Bell = Callable[[], None]
 
-# The steps of a delivery come within a ms of one another. In a storm 20 ms are far below what a person notices.
+# The steps of a delivery come within a ms of one another. In a storm 20 ms are far below what a person notices. Several
+# rings make one: what the store itself does to a delivery, such as its rename into cur/, rings once more.
 GATHER = 0.001
 STORM = 0.02
+STORM_RINGS = 6
 # What an IDLE client behind NFS waits at most; NFS itself caches attributes for 3 to 60 s.
 POLL = 5.0
 MASK = (
@@ -79,7 +82,7 @@ class Watch:
         self._changed: set[Place] = set()
         self._poll = poll
         self._ringer: gevent.Greenlet | None = None
-        self._rang = float("-inf")
+        self._rings: deque[float] = deque([float("-inf")] * STORM_RINGS, maxlen=STORM_RINGS)
         self._poller: gevent.Greenlet | None = None
         self._inotify = _instance() if use_inotify else None
         if self._inotify is not None:
@@ -178,12 +181,18 @@ class Watch:
                 place.number = None
                 self._look_at(place)
         if self._changed and self._ringer is None:
-            quiet = time.monotonic() - self._rang
-            self._ringer = gevent.spawn_later(GATHER if quiet > STORM else STORM - quiet + GATHER, self._ring)
+            self._ringer = gevent.spawn_later(self._pause(), self._ring)
+
+    def _pause(self) -> float:
+        """How long to gather before the next ring, in seconds."""
+        now = time.monotonic()
+        if now - self._rings[0] > STORM_RINGS * STORM:
+            return GATHER
+        return GATHER + max(0.0, STORM - (now - self._rings[-1]))
 
     def _ring(self) -> None:
         self._ringer = None
-        self._rang = time.monotonic()
+        self._rings.append(time.monotonic())
         changed, self._changed = self._changed, set()
         bells = {watched: bell for place in changed for watched, bell in place.bells.items()}
         for bell in bells.values():

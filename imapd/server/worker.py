@@ -16,7 +16,6 @@ import _socket
 import errno
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from imapd.log import event
-from imapd.server import control, memory, patched
+from imapd.server import control, memory, patched, process
 from imapd.server.connection import Connection
 from imapd.server.lmtp import Begin as BeginLmtp
 from imapd.server.lmtp import LmtpConnection
@@ -107,6 +106,12 @@ class Plan:
     patience: Patience
     shutdown_timeout: float
     recheck: float = 0.0
+
+    name = "worker"
+
+    def run(self, number: int, link: socket.socket) -> int:
+        """The worker's whole life, in its process; the exit status."""
+        return Worker(self, number, link).run()
 
 
 class Accepting(StreamServer):  # type: ignore[misc]
@@ -187,14 +192,8 @@ class Worker:
 
     def run(self) -> int:
         """Serve until told to end; returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
-        memory.use_few_arenas()
         patched.patch()  # before the house is built: it opens directories
-        gevent.reinit()  # where the process that forked us had a loop, it is not ours
-        self._loop = GeventLoop()
-        gevent.get_hub().print_exception = _log_exception
-        gevent.signal_handler(signal.SIGTERM, self._ended.set)
+        self._loop = process.begin("imapd-worker", self._ended)
         self._house = self._plan.build(self._loop)
         for door in self._plan.doors:
             for sock in self._plan.sockets.get(door.name, ()):
@@ -372,8 +371,3 @@ class Worker:
                 self._house.close()
             finally:
                 self._loop.close()
-
-
-def _log_exception(context: object, kind: type[BaseException], value: BaseException, trace: Any) -> None:
-    """In place of gevent's printing: one event, one line."""
-    logger.error("unforeseen error in %s", type(context).__name__, exc_info=(kind, value, trace))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from imapd.mailstore.choice import Kinds
+from imapd.mailstore.accounts import opened_below
 from imapd.mailstore.local import LocalStore
 from imapd.model.errors import Refused, Unreachable
 from imapd.settings import Settings
@@ -16,15 +15,12 @@ from imapd.verbs.become import Stop, become_daemon
 if TYPE_CHECKING:
     from imapd.server.loop import GeventLoop
 
-OURS = ("imapd-index.sqlite", "imapd-floors")
-"""Of these an account has both, or one where the other was lost."""
-
 
 class Accounts:
     """What the command line names, as the daemon's user sees it. remark: what is to be told of that, or None."""
 
     def __init__(self, settings: Settings, name: str | None) -> None:
-        """name: whose mail file; None for all. Raises Stop."""
+        """name: whose mail file, or its path as the log gives it; None for all. Raises Stop."""
         if settings.mail.root is None:
             raise Stop("[mail] root is not set")
         self.loop = _loop()
@@ -33,7 +29,12 @@ class Accounts:
 
         self.kinds = house.kinds(settings)
         self._special_use = house.special_use(settings)
-        self.homes = list(below(settings.mail.root, self.kinds)) if name is None else [_home(settings, self.loop, name)]
+        self.homes = self._homes(settings, name)
+
+    def _homes(self, settings: Settings, name: str | None) -> list[str]:
+        if name is None:
+            return opened_below(settings.mail.root, self.kinds)
+        return [_by_path(settings, name) if name.startswith("/") else _home(settings, self.loop, name)]
 
     def store(self) -> LocalStore:
         """A store that opens them as the daemon does, and makes none."""
@@ -50,6 +51,14 @@ def _loop() -> GeventLoop:
     return GeventLoop()
 
 
+def _by_path(settings: Settings, path: str) -> str:
+    """A mail file that is named by its path. Raises Stop."""
+    home, root = os.path.normpath(path), os.path.normpath(settings.mail.root)
+    if os.path.commonpath([home, root]) != root or home == root:
+        raise Stop(f"{home} is not below [mail] root, which is {root}")
+    return home
+
+
 def _home(settings: Settings, loop: GeventLoop, name: str) -> str:
     """The mail file of somebody. Raises Stop."""
     from imapd.server import house
@@ -63,20 +72,3 @@ def _home(settings: Settings, loop: GeventLoop, name: str) -> str:
             return house.home_below(settings.mail.root, person.mail_file)
     except (Refused, Unreachable, ValueError, OSError) as error:
         raise Stop(str(getattr(error, "reason", None) or error)) from None
-
-
-def below(root: str, kinds: Kinds) -> Iterator[str]:
-    """Every mail file below a folder that has been opened here."""
-    found: list[str] = []
-    beside: dict[str, str] = {}  # by the directory of an account whose mail file is a file: that file
-    for folder, folders, files in os.walk(root):
-        if any(name in files for name in OURS):
-            folders.clear()
-            found.append(folder)
-        elif "cur" in folders:
-            folders.clear()  # a Maildir that nobody has opened
-        else:
-            paths = [os.path.join(folder, name) for name in files]
-            beside |= {kinds.directory_of(path): path for path in paths if not os.path.islink(path)}
-    for folder in found:
-        yield beside.get(folder, folder)

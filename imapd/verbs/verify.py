@@ -16,7 +16,7 @@ from imapd.config import load
 from imapd.log import escape
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.store import Owner
-from imapd.mailstore.verify import Report, verify
+from imapd.mailstore.verify import Manner, Report, verify
 from imapd.verbs.accounts import Accounts
 from imapd.verbs.become import Stop
 from imapd.verbs.quota import in_units
@@ -60,7 +60,7 @@ def _look(accounts: Accounts, home: str, hashing: bool) -> Report:
     if not os.path.lexists(home):
         raise FileNotFoundError(f"there is no mail file {home}")
     root, mail_format = accounts.kinds.find(os.fsencode(home))
-    return verify(root, mail_format, accounts.loop.time(), accounts.loop.sleep, hashing)
+    return verify(root, mail_format, accounts.loop.time(), accounts.loop.sleep, Manner(hashing))
 
 
 def _verify(accounts: Accounts, home: str, hashing: bool) -> int:

@@ -6,34 +6,8 @@ import subprocess
 import pytest
 
 from tests.clients.conftest import deliver, message
+from tests.clients.mbsyncrc import PLAIN, mbsyncrc
 from tests.support.daemon import Daemon
-
-CONFIGURATION = """\
-IMAPAccount test
-Host localhost
-Port {port}
-User {user}
-PassCmd "echo {password}"
-{tls}
-
-IMAPStore far
-Account test
-
-MaildirStore near
-Path {near}/
-Inbox {near}/INBOX
-SubFolders Verbatim
-
-Channel test
-Far :far:
-Near :near:
-Patterns *
-Create Both
-Remove Both
-Expunge Both
-SyncState *
-CopyArrivalDate yes
-"""
 
 
 def state_of(folder):
@@ -52,7 +26,7 @@ def mbsync(request, tmp_path, shared_daemon, person, program):
     near.mkdir()
     certificate = f"CertificateFile {daemon.folder / 'cert.pem'}"
     tls = {
-        "plain": "SSLType None\nAuthMechs LOGIN",
+        "plain": PLAIN,
         "starttls": f"SSLType STARTTLS\n{certificate}",
         "tls": f"SSLType IMAPS\n{certificate}",
     }[request.param]
@@ -64,7 +38,7 @@ def mbsync(request, tmp_path, shared_daemon, person, program):
         else daemon.port
     )
     config = tmp_path / "mbsyncrc"
-    config.write_text(CONFIGURATION.format(port=port, user=person, password=daemon.people[person], near=near, tls=tls))
+    config.write_text(mbsyncrc(port, near, person, daemon.people[person], "localhost", tls))
     command = program("mbsync")
 
     def run():
@@ -140,10 +114,7 @@ def test_an_mbox_is_synchronised_both_ways(tmp_path, program):
     config = tmp_path / "mbsyncrc"
     daemon = Daemon(tmp_path / "imapd", people={"anna": "secret"}, mail="format = mbox").start()
     try:
-        tls = "SSLType None\nAuthMechs LOGIN"
-        config.write_text(
-            CONFIGURATION.format(port=daemon.port, user="anna", password=daemon.people["anna"], near=near, tls=tls)
-        )
+        config.write_text(mbsyncrc(daemon.port, near))
 
         def mbsync():
             command = [program("mbsync"), "-c", str(config), "-a"]

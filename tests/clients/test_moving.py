@@ -14,37 +14,11 @@ import sys
 import pytest
 
 from tests.clients.conftest import deliver, message
+from tests.clients.mbsyncrc import mbsyncrc
 from tests.support.courier import Courier
 from tests.support.daemon import Daemon
 from tests.support.dovecot import Dovecot, give, open_folder
 
-CONFIGURATION = """\
-IMAPAccount test
-Host 127.0.0.1
-Port {port}
-User anna
-PassCmd "echo secret"
-SSLType None
-AuthMechs LOGIN
-
-IMAPStore far
-Account test
-
-MaildirStore near
-Path {near}/
-Inbox {near}/INBOX
-SubFolders Verbatim
-
-Channel test
-Far :far:
-Near :near:
-Patterns *
-Create Both
-Remove Both
-Expunge None
-SyncState *
-CopyArrivalDate yes
-"""
 # Maildir has letters for 26 keywords, and Dovecot keeps further ones in its own indexes alone.
 NO_LETTER = frozenset({b"k26", b"k27"})
 
@@ -59,7 +33,7 @@ class House:
         self.near = folder / "near"
         self.near.mkdir()
         self._configuration = folder / "mbsyncrc"
-        self._configuration.write_text(CONFIGURATION.format(port=self.imapd.port, near=self.near))
+        self._configuration.write_text(mbsyncrc(self.imapd.port, self.near, expunge="None"))
         self._command = command
         self._home = folder
         self.maildir.parent.mkdir()
@@ -311,7 +285,7 @@ def test_from_an_mbox_of_dovecot_and_back(house):
         house.mbsync()
         changed = seen_by(house.imapd)
     house.export()
-    for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-redo*")]:
+    for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-old-*")]:
         # what lies beside mboxes is a mailbox for Dovecot
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -1,6 +1,7 @@
 """Trials of a damaged index: whatever becomes of its file, no UID has the text of another message.
 
     python -m tests.faults.index [--flips 10000] [--seed 1] [--format mbox]
+    python -m tests.faults.index --again FOLDER     what failed once more, in the folder that was named then
 
 A Maildir, or mboxes, with a known text under each UID is copied, its index damaged, while it is closed or while a session has it
 open: bits flipped, pages zeroed or filled with nonsense, the file cut at every 512 octets, deleted, replaced by an older
@@ -11,11 +12,14 @@ gets a UID that none had before.
 
 import argparse
 import contextlib
+import logging
 import os
+import pickle
 import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -216,14 +220,36 @@ def trials(flips: int, truncations: int | None = None, seed: int = 1, size: int 
         yield Trial("flip", "closed" if number % 2 else "open", number)
 
 
+def kept(canaries: Canaries, trial: Trial) -> Path:
+    """A folder with what is needed to do the trial again: names of files differ from one run to the next."""
+    folder = Path(tempfile.mkdtemp(prefix="imapd-index-"))
+    shutil.copytree(canaries.home, folder / "home")
+    (folder / "trial").write_bytes(pickle.dumps((canaries, trial)))
+    return folder
+
+
+def again(folder: Path) -> int:
+    """Do a trial that failed once more, with everything that the store has to say."""
+    canaries, trial = pickle.loads((folder / "trial").read_bytes())
+    canaries.home = folder / "home"
+    logging.disable(logging.NOTSET)
+    logging.basicConfig()
+    print(trial.run(canaries, folder / "ann"))
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Damage an index in many ways, and look for a wrong text.")
     parser.add_argument("--flips", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--format", choices=("maildir", "mbox"), default="maildir")
+    parser.add_argument("--again", type=Path)
     options = parser.parse_args()
+    if options.again:
+        return again(options.again)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - nothing here need be durable
     seen: Counter[tuple[str, str]] = Counter()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=memory) as place:
         canaries = Canaries(Path(place) / "canaries", is_mbox=options.format == "mbox")
         for trial in trials(options.flips, seed=options.seed, size=(canaries.home / INDEX).stat().st_size):
@@ -231,17 +257,18 @@ def main() -> int:
                 outcome = trial.run(canaries, Path(place) / "ann")
             except (AssertionError, Exception) as error:
                 outcome = "FAILED"
-                print(f"{trial}: {type(error).__name__}: {error}", file=sys.stderr)
+                print(f"{trial}: {type(error).__name__}: {error} (kept in {kept(canaries, trial)})", flush=True)
             seen[trial.kind, outcome] += 1
     for (kind, outcome), count in sorted(seen.items()):
         print(f"{kind:10} {outcome:8} {count}")
     failed = sum(count for (_, outcome), count in seen.items() if outcome == "FAILED")
-    print(f"{sum(seen.values())} trials, {failed} failed")
+    print(
+        f"{sum(seen.values())} damaged indexes of {options.format} (seed {options.seed}): {failed} failed, "
+        f"{time.monotonic() - began:.0f} s"
+    )
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    import logging
-
     logging.disable()  # each damage is told of, as it should be
     sys.exit(main())

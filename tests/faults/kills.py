@@ -29,6 +29,8 @@ ROUND = 20
 ALL = 0.05
 """The share of kills that end the master too."""
 PATIENCE = 60.0
+BETWEEN = 0.2
+"""Seconds at most from one kill, when a worker serves again, to the next."""
 
 
 class Session(threading.Thread):
@@ -124,7 +126,7 @@ class Trial:
         for session in sessions:
             session.start()
         for _ in range(kills):
-            time.sleep(self.chance.uniform(0.0, 0.5))
+            time.sleep(self.chance.uniform(0.0, BETWEEN))
             self._kill()
         for session in sessions:
             session.end()

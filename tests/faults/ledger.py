@@ -126,10 +126,6 @@ class Ledger:
         """A command goes out; afterwards either state may be found."""
         self._possible = [("before " + what, self.state), ("after " + what, after)]
 
-    def allow(self, what: str, state: State) -> None:
-        """The command under way may also leave this."""
-        self._possible.append((what, state))
-
     def acknowledge(self, after: State) -> None:
         """The command was done; `after` has the UIDs that were told."""
         self.uids.note_all(after)

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from imapd.mailstore.database import Database
 from tests.faults import failingcalls
+from tests.faults.afterthecut import Disk
 from tests.faults.failingcalls import Fault
 
 SHARE = float(os.environ.get("IMAPD_TEST_FAILING_CALLS", "0.04"))
@@ -42,6 +44,43 @@ def test_what_a_client_is_told(tmp_path, deed, fault, told):
     trial.after(deed)
     assert trial.one(deed, fault) == ""
     assert dict(trial.told) == {told: 1}
+
+
+def test_the_trial_notices_what_is_lost_with_a_sync_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Database, "empty_log", lambda self: None)
+    trial = failingcalls.Trial(tmp_path)
+    trial.after("STORE")
+    assert "after a power cut" in trial.one("STORE", Fault("fdatasync", "EIO", 1))
+
+
+def test_after_a_cut_a_file_has_what_was_synced_and_not_what_a_sync_failed_for(tmp_path):
+    home, cut = tmp_path / "home", tmp_path / "cut"
+    home.mkdir()
+    (home / "old").write_bytes(b"a" * 10_000)
+    disk = Disk(home)
+    disk.follow(
+        f"""pwrite64(3<{home}/old>, "\\x62\\x62", 2, 0) = 2
+pwrite64(3<{home}/old>, "c", 1, 5000) = 1
+fdatasync(3<{home}/old>) = -1 EIO (Input/output error) (INJECTED)
+pwrite64(3<{home}/old>, "d", 1, 5001) = 1
+fdatasync(3<{home}/old>) = 0
+openat(AT_FDCWD</>, "{home}/new", O_WRONLY|O_CREAT|O_EXCL, 0600) = 4<{home}/new>
+write(4<{home}/new>, "one\\n", 4) = 4
+write(4<{home}/new>, "two", 3) = 3
+fsync(4<{home}/new>) = 0
+openat(AT_FDCWD</>, "{home}/gone", O_WRONLY|O_CREAT|O_EXCL, 0600) = 4<{home}/gone>
+fsync(5<{home}>) = 0
+unlink("{home}/gone") = 0
+rename("{home}/new", "{home}/newer") = 0
+"""
+    )
+    disk.power_cut(cut)
+    assert sorted(path.name for path in cut.iterdir()) == ["gone", "new", "old"]
+    assert (cut / "new").read_bytes() == b"one\ntwo"
+    assert (cut / "old").read_bytes() == b"a" * 5000 + b"cd" + b"a" * 4998
+    disk.follow(f"fsync(5<{home}>) = -1 EIO (Input/output error)\nfsync(5<{home}>) = 0\n")
+    disk.power_cut(cut)
+    assert sorted(path.name for path in cut.iterdir()) == ["newer", "old"]
 
 
 def test_a_sync_is_not_tried_again():

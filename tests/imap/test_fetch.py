@@ -312,7 +312,7 @@ def test_a_message_is_read_and_parsed_once_for_all_its_sections(monkeypatch) -> 
 def test_messages_are_closed_whatever_happens(monkeypatch) -> None:
     closed: list[int] = []
     monkeypatch.setattr(MemoryMessage, "close", lambda self: closed.append(1))
-    asked(with_mail(PLAIN, PLAIN), "FETCH 1:2 BODY.PEEK[]")
+    asked(with_mail(PLAIN, PLAIN), "FETCH 1:2 BODY.PEEK[TEXT]")
     assert len(closed) == 2
 
 

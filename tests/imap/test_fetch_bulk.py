@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from imapd.imap.commands import fetch
+from imapd.imap.commands import fetch, fetchbulk, fetchitems
 from imapd.imap.commands.fetch import Fetch
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.memory import MemoryStore
@@ -29,6 +29,12 @@ ITEMS = [
     "BODY.PEEK[HEADER.FIELDS (Subject)]<3.5>",
     "BODY.PEEK[HEADER.FIELDS.NOT (Received)]",
     "BODY.PEEK[1.MIME]",
+    "BODY.PEEK[]",
+    "BODY.PEEK[]<0.30>",
+    "BODY.PEEK[]<0.100000>",
+    "BODY.PEEK[]<7.30>",
+    "BODY.PEEK[HEADER]",
+    "RFC822.HEADER",
 ]
 HABITS = [
     "(UID FLAGS)",
@@ -39,6 +45,8 @@ HABITS = [
     "(INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE)",
     "(BODYSTRUCTURE ENVELOPE RFC822.SIZE INTERNALDATE)",
     "(UID RFC822.SIZE FLAGS INTERNALDATE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (DATE FROM TO SUBJECT)])",
+    "(UID FLAGS BODY.PEEK[])",
+    "(UID BODY.PEEK[]<0.60>)",
 ]
 SETS = ["1:*", "1:20", "2,4:7,30:*", "*", "39:1"]
 KEYWORDS = ["", "\\Seen", "\\Flagged \\Seen", "Work", "\\Draft $Junk"]
@@ -150,3 +158,25 @@ def test_a_text_that_is_too_large_to_be_kept(monkeypatch, talk) -> None:
     for items in ("(ENVELOPE BODYSTRUCTURE)", "BODY.PEEK[HEADER.FIELDS (Subject)]"):
         expected = one_by_one(monkeypatch, talk, f"FETCH 1:* {items}")
         assert len(expected) > 70_000 and answered(talk, f"FETCH 1:* {items}") == expected
+
+
+def test_messages_of_all_sizes(monkeypatch, talk) -> None:
+    chance = random.Random(9)
+    monkeypatch.setattr(fetchbulk, "TOGETHER", 30_000)
+    monkeypatch.setattr(fetchitems, "TOGETHER", 30_000)
+    for size in (100, 20_000, 10, 90_000, 5_000, 29_000, 25_000, 25_000, 2):
+        talk.append(b"Subject: large\r\n\r\n" + chance.randbytes(size // 2).hex().encode())
+    talk.say("a NOOP")
+    for items in ("BODY.PEEK[]", "(UID BODY.PEEK[]<0.5000> FLAGS)", "(BODY.PEEK[]<0.100> BODY.PEEK[])"):
+        for numbers in ("1:*", "45", "40:44,47:*"):
+            expected = one_by_one(monkeypatch, talk, f"FETCH {numbers} {items}")
+            assert answered(talk, f"FETCH {numbers} {items}") == expected
+
+
+def test_what_is_seen_by_reading_is_told_once(talk) -> None:
+    talk.say("a STORE 1:* -FLAGS (\\Seen)")
+    talk.say("b STORE 3 +FLAGS (\\Seen)")
+    said = [line for line in talk.say("c FETCH 1:5 BODY[]") if " FETCH (BODY[]" in line or "FLAGS" in line]
+    assert sum("\\Seen" in line for line in said) == 4
+    assert in_blocks(talk, "1:5 BODY[]")
+    assert not any("FLAGS" in line for line in talk.say("d FETCH 1:* BODY[]<0.1>")[:5])

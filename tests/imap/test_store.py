@@ -127,10 +127,10 @@ def test_many_messages_are_few_writes(monkeypatch) -> None:
         writes.append(len(uids))
         return change(self, uids, how, flags)
 
-    talk = with_mail(*["()"] * 1500)
+    talk = with_mail(*["()"] * 2500)
     monkeypatch.setattr(MemoryMailbox, "change_flags", counted)
-    assert len(talk.say("a STORE 1:* +FLAGS (\\Seen)")) == 1501
-    assert writes == [1024, 476]
+    assert len(talk.say("a STORE 1:* +FLAGS (\\Seen)")) == 2501
+    assert writes == [2048, 452]
 
 
 @pytest.mark.parametrize(

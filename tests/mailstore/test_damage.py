@@ -271,10 +271,30 @@ def mboxes(tmp_path_factory):
     return Canaries(tmp_path_factory.mktemp("mboxes") / "ann", messages=40, is_mbox=True)
 
 
+def test_a_damaged_page_that_the_writer_has_in_memory_as_it_was_is_noticed(home):
+    """The name of a file is right in what one connection remembers, and wrong in what the other one reads."""
+    worker = Worker(home)
+    worker.put(flags=frozenset({"\\Seen"}))
+    worker.put("INBOX", *[WIRE] * 100)  # the newest stand on another page than the first
+    worker.store.close()
+    worker = Worker(home)
+    worker.ann._core.locked(lambda bench: bench.index.rows(1))
+    path = home / "imapd-index.sqlite"
+    data = path.read_bytes()
+    assert data.count(b":2,S") == 1
+    with open(path, "r+b") as file:
+        file.seek(data.index(b":2,S") + 3)
+        file.write(b"R")
+    deliver(home, b"new\n")
+    texts = worker.texts()
+    assert (texts[1], texts[102]) == (WIRE, b"new\r\n")
+
+
 def test_the_trials_notice_a_wrong_text(tmp_path, canaries, monkeypatch):
     """A checksum that is not looked at, and two rows that changed places: the trial has to see it."""
     monkeypatch.setattr("imapd.mailstore.index.message_sum", lambda row: 0)
     monkeypatch.setattr("imapd.mailstore.index.packed_sum", lambda *row: 0)
+    monkeypatch.setattr("imapd.mailstore.bulktable.packed_sum", lambda *row: 0)
     blind = Canaries(Path(tmp_path) / "blind", messages=10)
     with sqlite3.connect(blind.home / "imapd-index.sqlite") as db:
         (one, two) = db.execute("SELECT id, file FROM message WHERE id >> 32 = 1 ORDER BY id LIMIT 2").fetchall()

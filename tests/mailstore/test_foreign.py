@@ -114,7 +114,7 @@ def test_a_crash_between_two_parts(home, monkeypatch):
     worker = Worker(home)
     core = next(iter(worker.store._cores.values()))
     row = core.reader.box_named("INBOX")
-    assert not core.locked(lambda bench: sync.take_in(bench, row.id, True))
+    assert not core.locked(lambda bench: bench.format.take_in(bench, row.id, True))
     worker.crash()
     assert uids(Worker(home)) == ({f"{9 - number}.m:2,": 10 + number for number in range(5)}, 77, 90)
 

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from imapd.mailstore.database import Database
 from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, Retry, StoreError
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE
@@ -136,11 +138,92 @@ def test_a_newer_index_is_refused_and_not_written(home):
     filled(home)
     with sqlite3.connect(home / INDEX) as db:
         db.execute("PRAGMA user_version = 99")
+        db.execute("UPDATE meta SET value = 99 WHERE name = 'version'")
     db.close()
     before = (home / INDEX).read_bytes()
     with pytest.raises(Denied):
         Worker(home)
     assert (home / INDEX).read_bytes() == before
+
+
+def test_a_version_that_a_flipped_bit_made_is_damage(home):
+    filled(home)
+    with sqlite3.connect(home / INDEX) as db:
+        db.execute("PRAGMA user_version = 34")
+    db.close()
+    assert len(Worker(home).look()) == 20
+    assert list(home.glob(INDEX + ".broken-*"))
+
+
+def test_names_of_a_wrong_type_are_damage(home):
+    filled(home)
+    with sqlite3.connect(home / INDEX) as db:
+        db.execute("PRAGMA writable_schema = 1")
+        db.execute("UPDATE sqlite_master SET name = CAST(name AS BLOB) WHERE name = 'message_pending'")
+    db.close()
+    index = Index(os.fsencode(home / INDEX))
+    assert not index.is_sound()
+    index.close()
+
+
+def test_whoever_comes_after_a_failed_commit_has_all_written_once_more(home, monkeypatch):
+    emptied = []
+    empty_log = Database.empty_log
+    monkeypatch.setattr(Database, "empty_log", lambda self: (emptied.append(self), empty_log(self))[1])
+    first, second = Worker(home), Worker(home)
+    first.put()
+    second.put()
+
+    def failing(bench):
+        bench.index.is_in_doubt = True
+        with bench.index.transaction():
+            pass
+
+    with pytest.raises(Retry):
+        first.ann._core.locked(failing)
+    assert (home / INDEX).stat().st_mode & stat.S_ISVTX
+    second.put()
+    assert len(emptied) == 1
+    assert not (home / INDEX).stat().st_mode & stat.S_ISVTX
+    first.put()
+    assert first.texts().keys() == second.texts().keys() == {1, 2, 3, 4}
+    assert len(emptied) == 2  # who had the failure remembers it too, for where a file can have no mark
+    first.put()
+    assert len(emptied) == 2 and not list(home.glob(INDEX + ".broken-*"))
+
+
+def test_a_disk_that_fails_again_is_not_written_to(home, monkeypatch):
+    worker = Worker(home)
+    worker.put()
+    worker.ann._core.locked(lambda bench: setattr(bench.index, "is_in_doubt", True))
+
+    def fails(self):
+        raise Retry(reason="index: disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "empty_log", fails)
+        with pytest.raises(Retry):
+            worker.put()
+        with pytest.raises(Retry):
+            Worker(home).put()
+    worker.put()
+    assert worker.texts().keys() == {1, 2}
+
+
+def test_what_fails_at_the_last_close_is_made_good_by_who_comes_next(home, monkeypatch):
+    worker = Worker(home)
+    worker.put()
+
+    def fails(self):
+        raise Retry(reason="index: disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "bring_home", fails)
+        worker.store.close()
+    assert (home / INDEX).stat().st_mode & stat.S_ISVTX
+    worker = Worker(home)
+    worker.put()
+    assert not (home / INDEX).stat().st_mode & stat.S_ISVTX
 
 
 def test_a_link_in_place_of_the_index_is_not_followed(home, tmp_path):

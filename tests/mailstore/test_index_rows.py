@@ -119,6 +119,37 @@ def test_an_index_with_sound_rows_is_sound(home):
 # Counts
 
 
+def test_a_damaged_row_gets_no_new_checksum_by_a_change_of_flags(home):
+    filled(home).store.close()
+    change(home, DAMAGES["another size"])
+    index = Index.writer(bytes(home / "imapd-index.sqlite"))
+    with pytest.raises(Corrupt), index.transaction():
+        index.reflag_many(1, [6, 7, 8], kept=0, added=1, modseq=99)
+    assert index.reflag_many(1, [6, 8], kept=0, added=1, modseq=99) == [6, 8]
+    index.close()
+
+
+def test_a_snapshot_that_follows_our_own_changes_of_flags_is_as_one_that_is_read(home):
+    worker = filled(home)
+    inbox, flagged = worker.open(), frozenset({"\\Flagged"})
+    inbox.expunge(inbox.change_flags([4], FlagChange.ADD, DELETED))
+    changes = [
+        (range(1, 21), FlagChange.ADD, flagged, 19),
+        ([9, 2, 4, 77, 11], FlagChange.REMOVE, flagged | {"Work", "unknown"}, 3),
+        ([2, 3], FlagChange.REPLACE, frozenset({"\\Draft", "New"}), 2),
+        (range(2, 9), FlagChange.REPLACE, frozenset({"New", "\\Draft"}), 6),
+        ([20], FlagChange.ADD, frozenset({"\\Seen"}), 1),
+        ([77], FlagChange.ADD, flagged, 0),
+    ]
+    for uids, how, flags, there in changes:
+        inbox.snapshot()
+        assert len(inbox.change_flags(uids, how, flags)) == there
+        assert inbox.snapshot() == Worker(home).open().snapshot()
+        Worker(home).open().change_flags([1], how, flags)  # so that the next one does not follow upon what is known
+        assert len(inbox.change_flags([1, 2], how, flags)) == 2
+        assert inbox.snapshot() == Worker(home).open().snapshot()
+
+
 def counted(home):
     """The counts that are kept, and those that rows give."""
     with sqlite3.connect(home / "imapd-index.sqlite") as db:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imapd.mailstore import maildir, sync
+from imapd.mailstore import maildir
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.diskname import directory_of, name_of
 from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, Retry, StoreError
@@ -645,21 +645,6 @@ def test_copies_are_made_where_links_are_not_possible(ann, home, monkeypatch):
     ann.open().copy([1], "B")
     assert ann.texts("B") == {1: WIRE}
     assert files(home)["tmp"] == []
-
-
-@pytest.mark.parametrize(("sizes", "parts"), [("", 5), (",S=%d,W=%d", 1)])
-def test_a_large_mailbox_is_taken_in_by_parts_that_are_few_where_names_tell_sizes(home, monkeypatch, sizes, parts):
-    worker = Worker(home)
-    text = b"Subject: x\n\nx\n"
-    named = sizes and sizes % (len(text), len(text) + text.count(b"\n"))
-    for number in range(10):
-        deliver(home, text, name=f"{1_600_000_000 + number}.x{named}")
-    monkeypatch.setattr(sync, "AT_ONCE", 2)
-    looks = []
-    listings = maildir.looks
-    monkeypatch.setattr(maildir, "looks", lambda folder: looks.append(folder) or listings(folder))
-    assert len(worker.look()) == 10
-    assert len(looks) == parts
 
 
 def test_what_changed_while_the_lock_was_waited_for_is_young(home, monkeypatch):

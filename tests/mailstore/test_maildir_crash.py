@@ -12,6 +12,7 @@ from imapd.mailstore.errors import NoSuchMailbox, StoreError, UnknownOutcome
 from imapd.mailstore.index import Index
 from imapd.mailstore.store import Incoming
 from imapd.model.flags import FlagChange
+from tests.mailstore.crashes import Deeds, state
 from tests.mailstore.maildirhouse import WIRE, Crash, Faults, Worker, deliver, files
 
 SECOND = b"b: 2\r\n\r\nsecond\r\n"
@@ -25,23 +26,6 @@ def prepare(home):
     worker.put("A/B", WIRE)
     worker.look()
     return worker
-
-
-def state(worker):
-    """All that a client can see: mailboxes with UIDVALIDITY, UIDs, flags, texts; without the UIDs that were used up."""
-    seen = {}
-    for entry in worker.ann.mailboxes():
-        if entry.selectable:
-            flags, texts = worker.look(entry.name), worker.texts(entry.name)
-            seen[entry.name] = {uid: (texts[uid], flags[uid]) for uid in flags}
-        if entry.subscribed:
-            seen["subscribed " + entry.name] = {}
-    return seen
-
-
-def contents(seen):
-    """The state without UIDs: an append that came about after all may have been given another one."""
-    return {name: sorted(((text, sorted(flags)) for text, flags in rows.values())) for name, rows in seen.items()}
 
 
 DEEDS = {
@@ -59,68 +43,20 @@ DEEDS = {
 }
 
 
+@pytest.fixture
+def deeds(tmp_path, monkeypatch):
+    return Deeds(tmp_path, monkeypatch, Worker, prepare)
+
+
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_crash_at_any_step_leaves_the_state_before_or_after(tmp_path, monkeypatch, deed):
-    faults = Faults(monkeypatch, Crash)
-    whole = prepare(tmp_path / "whole")
-    before = state(whole)
-    DEEDS[deed](whole)
-    after = state(whole)
-    for step in range(1, 100):
-        home = tmp_path / str(step)
-        worker = prepare(home)
-        faults.arm(step)
-        try:
-            DEEDS[deed](worker)
-        except Crash:
-            done = False
-        else:
-            done = True
-        faults.disarm()
-        worker.crash()
-        again = Worker(home)
-        seen = state(again)
-        assert seen == after if done else contents(seen) in (contents(before), contents(after)), step
-        again.loop.advance(40 * 3600)
-        again.store.close()
-        swept = Worker(home)
-        swept.loop.advance(40 * 3600)
-        assert state(swept) == seen
-        swept.store.close()
-        if done:
-            break
-    assert step > 2
+def test_a_crash_at_any_step_leaves_the_state_before_or_after(deeds, deed):
+    deeds.crash_at_each_step(DEEDS[deed])
 
 
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_a_disk_that_refuses_a_step_gives_an_error_or_does_it(tmp_path, monkeypatch, deed, code):
-    faults = Faults(monkeypatch, lambda: OSError(code, "refused"), sticky=False)
-    whole = prepare(tmp_path / "whole")
-    before = state(whole)
-    DEEDS[deed](whole)
-    after = state(whole)
-    for step in range(1, 100):
-        worker = prepare(tmp_path / str(step))
-        faults.arm(step)
-        possible = [after]
-        try:
-            DEEDS[deed](worker)
-        except UnknownOutcome:
-            possible = [before, after]
-        except StoreError:
-            possible = [before]
-        hit = faults.calls >= step
-        faults.disarm()
-        seen = state(worker)
-        assert contents(seen) in [contents(one) for one in possible], step
-        worker.store.close()
-        again = Worker(tmp_path / str(step))
-        assert state(again) == seen, step
-        again.store.close()
-        if not hit:
-            break
-    assert step > 2
+def test_a_disk_that_refuses_a_step_gives_an_error_or_does_it(deeds, deed, code):
+    deeds.refuse_each_step(DEEDS[deed], code)
 
 
 def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from imapd.mailstore.index import Index
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.quota import Limits
 from imapd.mailstore.store import Owner
-from imapd.mailstore.verify import Report, verify
+from imapd.mailstore.verify import Manner, Report, verify
 from tests.mailstore.maildirhouse import MAIL, WIRE, Worker, deliver
 from tests.support.loop import PlainLoop
 
@@ -50,7 +50,7 @@ class Site:
 
     def verify(self, hashing: bool = False) -> Report:
         root, mail_format = self.kinds.find(os.fsencode(self.home))
-        return verify(root, mail_format, time.time() + LATER, lambda seconds: None, hashing)
+        return verify(root, mail_format, time.time() + LATER, lambda seconds: None, Manner(hashing))
 
     def faults(self, hashing: bool = False) -> set[findings.Fault]:
         return {finding.fault for finding in self.verify(hashing).findings}
@@ -85,6 +85,17 @@ class Site:
         texts = {(name, uid): text for name in names for uid, text in worker.texts(name).items()}
         worker.store.close()
         return texts
+
+
+def test_a_mailbox_of_which_not_all_is_rendered_is_sound(tmp_path):
+    worker = Worker(tmp_path / "ann")
+    worker.put("INBOX", *[WIRE + b"x" * 300] * 3)
+    worker.look()
+    worker.loop.run_spawned()
+    worker.put("INBOX", WIRE)
+    worker.store.close()
+    root, mail_format = Kinds().find(os.fsencode(tmp_path / "ann"))
+    assert verify(root, mail_format, time.time(), time.sleep).findings == []
 
 
 @pytest.fixture
@@ -341,7 +352,7 @@ def test_what_cannot_be_mended_is_said_and_left(site):
 
 
 def test_an_index_of_a_newer_version_is_left_alone(site):
-    site.write(lambda index: index._all("PRAGMA user_version = 99"))
+    site.write(lambda index: (index._set_meta("version", 99), index._all("PRAGMA user_version = 99")))
     assert site.faults() == {findings.NEWER}
 
 

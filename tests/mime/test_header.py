@@ -1,11 +1,23 @@
 """Headers: fields, selections, parameters, dates."""
 
+import random
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from imapd.mime import header
-from imapd.mime.header import length_of_fields, parameters, parse_date, select, split, unfold, wanted_values
+from imapd.mime.header import (
+    Known,
+    known_values,
+    length_of_fields,
+    parameters,
+    parse_date,
+    select,
+    split,
+    unfold,
+    wanted_values,
+)
 
 HEADER = (
     b"Received: from a\r\n\tby b\r\n"
@@ -81,6 +93,26 @@ def test_a_selection_ends_with_the_empty_line_even_if_the_header_does_not():
 def test_wanted_values_are_unfolded_and_in_order(spelling):
     values = wanted_values(spelling, {b"from", b"subject", b"x-empty", b"to"})
     assert values == {b"from": [b"x@y", b"second"], b"subject": [b"Hello  world"], b"x-empty": [b""]}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fields_known_beforehand_are_found_as_any_others_are(seed):
+    chance = random.Random(seed)
+    bits = (b"From", b"subject", b"SUBJECT", b"X-From", b":", b": ", b" :", b"a b", b" ", b"\t", b"\r", b"\0", b"\xff")
+    ends = (b"\r\n", b"\n", b"\r\n ", b"\n\t", b"\r\r\n")
+    known = Known.of({b"from", b"subject"})
+    for _ in range(300):
+        pieces = [chance.choice(ends if chance.random() < 0.3 else bits) for _ in range(chance.randrange(40))]
+        octets = b"".join(pieces)
+        octets = octets[: header_end(octets)]
+        assert known_values(octets, known) == wanted_values(octets, known.names), octets
+    long = b"From: a\r\n" + b"X-Filler: %b\r\n" % (b"a" * 70) * 1_000 + b"Subject: b\r\n\r\n"
+    assert known_values(long, known) == {b"from": [b"a"], b"subject": [b"b"]}
+
+
+def header_end(octets):
+    """The place behind the first empty line, or the end."""
+    return min([match.end() for match in re.finditer(rb"(?:\A|\n)\r?\n", octets)], default=len(octets))
 
 
 @pytest.mark.parametrize("filler", [b"", b"X-Filler: " + b"a" * 100_000 + b"\r\n"])

@@ -13,7 +13,9 @@ import time
 
 import pytest
 
+from imapd.server.indexer import NICE
 from tests.server.support import Client, certificate, trusting
+from tests.support.daemon import called
 
 PEOPLE = """\
 dn: uid=alice,dc=example
@@ -98,6 +100,12 @@ class Daemon:
         return found
 
     def workers(self):
+        return {pid for pid in self.children() if called(pid) != "imapd-indexer"}
+
+    def indexers(self):
+        return self.children() - self.workers()
+
+    def children(self):
         path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         return {int(pid) for pid in pathlib.Path(path).read_text().split()}
 
@@ -182,6 +190,36 @@ def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(daemon):
     assert len(daemon.workers()) == 2 and victim not in daemon.workers()
     for client in clients:
         client.close()
+
+
+def test_an_indexer_that_is_killed_is_replaced_and_workers_go_on(daemon):
+    with log_in(daemon.port) as client:
+        (indexer,) = daemon.indexers()
+        workers = daemon.workers()
+        os.kill(indexer, signal.SIGKILL)
+        daemon.wait_for(rf"indexer_ended indexer_pid={indexer} .*signal=SIGKILL")
+        daemon.wait_for("indexer_started(?s:.*)indexer_started")
+        assert client.command("NOOP")[-1].startswith("a OK")
+        end = time.monotonic() + 5
+        while not daemon.indexers() and time.monotonic() < end:  # it has a name soon after it was forked
+            time.sleep(0.01)
+        assert daemon.workers() == workers and len(daemon.indexers()) == 1 and indexer not in daemon.children()
+    # One that dies while a new generation begins does not keep that from serving.
+    daemon.process.send_signal(signal.SIGSTOP)
+    daemon.process.send_signal(signal.SIGHUP)
+    os.kill(next(iter(daemon.children() - workers)), signal.SIGKILL)
+    daemon.process.send_signal(signal.SIGCONT)
+    assert [daemon.told(), daemon.told()] == ["RELOADING=1", "READY=1"]
+
+
+def test_the_indexer_gives_way_and_ends_with_its_configuration(daemon):
+    (indexer,) = daemon.indexers()
+    fields = pathlib.Path(f"/proc/{indexer}/stat").read_text().rpartition(")")[2].split()
+    assert int(fields[16]) - os.nice(0) == NICE
+    daemon.process.send_signal(signal.SIGHUP)
+    assert [daemon.told(), daemon.told()] == ["RELOADING=1", "READY=1"]
+    daemon.wait_for(rf"indexer_ended indexer_pid={indexer} .*status=0")
+    assert len(daemon.indexers()) == 1
 
 
 def test_a_reload_serves_new_clients_by_the_new_settings_and_keeps_the_old_ones(daemon):
@@ -271,9 +309,9 @@ def test_a_socket_of_systemd_is_served_by_all_workers_and_kept_over_a_reload(tmp
     assert daemon.process.returncode == 0
 
 
-def test_workers_end_when_the_master_is_killed(daemon):
-    workers = daemon.workers()
-    assert len(workers) == 2
+def test_workers_and_indexer_end_when_the_master_is_killed(daemon):
+    workers = daemon.children()
+    assert len(workers) == 3
     daemon.process.kill()
     daemon.process.wait()
     end = time.monotonic() + 5
@@ -320,13 +358,14 @@ def test_a_start_that_cannot_succeed_says_why_and_ends(tmp_path, what):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_root_is_given_up_in_master_and_workers(tmp_path_factory):
+def test_root_is_given_up_in_all_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dropped")
     for path in (folder, *list(folder.parents)[:2]):
         path.chmod(path.stat().st_mode | 0o755)
     nobody = pwd.getpwnam("nobody")
     with Daemon(folder, service="user = nobody") as daemon:
-        for pid in (daemon.process.pid, *daemon.workers()):
+        assert len(daemon.workers()) == 2 and len(daemon.children()) == 3
+        for pid in (daemon.process.pid, *daemon.children()):
             status = pathlib.Path(f"/proc/{pid}/status").read_text()
             assert re.search(
                 rf"^Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}$", status, re.M

@@ -11,7 +11,7 @@ import pytest
 
 from imapd.directory import passwords
 from imapd.model.errors import Overdue
-from imapd.server.loop import GeventLoop
+from imapd.server.loop import QUANTUM, GeventLoop
 
 
 @pytest.fixture
@@ -99,6 +99,77 @@ def test_the_error_of_one_of_several_works_is_raised_when_all_are_done(loop):
 
 def _refused():
     raise OSError("refused")
+
+
+def test_who_has_little_to_do_waits_for_one_slice_of_those_who_work_hard(loop):
+    wires = [gevent.socket.socketpair() for _ in range(3)]
+    slices = []
+    waits = []
+
+    def a_slice(name):
+        slices.append(name)
+        until = loop.monotonic() + QUANTUM * 1.1
+        while loop.monotonic() < until:
+            pass
+
+    def work_hard(name):
+        while len(slices) < 200:
+            a_slice(name)
+            if len(slices) % 10 == 0:
+                for _, there in wires:
+                    there.send(len(slices).to_bytes(2, "big"))
+            loop.breathe()
+
+    def list_on_and_on(wire):  # what it waits for is its client, who takes what it has listed
+        while len(slices) < 200:
+            wire.recv(2)
+            loop.breathe()
+            a_slice("list")
+            loop.breathe()
+
+    def have_little_to_do(wire):
+        while len(waits) < 19:
+            began = int.from_bytes(wire.recv(2), "big")
+            loop.breathe()
+            waits.append(len(slices) - began)
+
+    hard = [gevent.spawn(work_hard, name) for name in "abcdef"]
+    listing = [gevent.spawn(list_on_and_on, wire[0]) for wire in wires[::2]]
+    gevent.joinall([*hard, gevent.spawn(have_little_to_do, wires[1][0])], timeout=30, raise_error=True)
+    gevent.killall(listing)
+    for wire in sum(wires, ()):
+        wire.close()
+    assert len(waits) == 19
+    assert max(waits[1:]) <= 2  # when the slice is over in which his octets came, or those of the lists that they woke
+    order = [name for name in slices[60:80] if name != "list"]
+    assert order[:6] == order[6:12] and len(set(order[:6])) == 6
+
+
+def test_who_just_woke_up_does_not_queue_behind_those_who_work_hard(loop):
+    went_on = []
+    loop.sleep(QUANTUM * 2)
+    loop.spawn(lambda: went_on.append("another"))
+    loop.breathe()
+    assert went_on == []
+
+
+def test_who_is_ended_while_he_waits_for_his_turn_loses_his_place(loop):
+    turns = []
+
+    def work_hard(name):
+        while len(turns) < 30:
+            turns.append(name)
+            until = loop.monotonic() + QUANTUM * 1.1
+            while loop.monotonic() < until:
+                pass
+            loop.breathe()
+
+    hard = [gevent.spawn(work_hard, name) for name in "abc"]
+    loop.sleep(QUANTUM * 5)
+    hard[1].kill()
+    ended = len(turns)
+    gevent.joinall(hard, timeout=30, raise_error=True)
+    assert "b" in turns[:ended] and set(turns[ended:]) == {"a", "c"}
 
 
 def test_a_patched_process_keeps_its_threads_locks_processes_and_databases():

@@ -3,20 +3,24 @@
 import json
 import logging
 import os
+import random
 import resource
 import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import gevent
+import gevent.socket
 import pytest
 
 from imapd import log
 from imapd.server.loop import GeventLoop
 from imapd.server.notify import notify, reloading
 from imapd.server.sockets import ListenError, handed_over, open_places, release
-from imapd.server.watch import Watch
+from imapd.server.transport import Transport
+from imapd.server.watch import GATHER, STORM, STORM_RINGS, Watch
 from tests.server.support import Client, listener, workers
 
 
@@ -157,6 +161,23 @@ def test_a_bell_rings_once_for_a_burst_and_not_after_its_watch_is_closed(tmp_pat
     assert (bell.rings, other.rings) == (4, 5)
     too.close()
     assert not watch._places and not watch._numbers
+    watch.close()
+
+
+def test_a_few_rings_one_after_another_are_not_held_up_and_a_storm_of_them_is(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("imapd.server.watch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    watch = Watch(use_inotify=False)
+    pauses = []
+    for _ in range(20):
+        pauses.append(watch._pause())
+        now[0] += pauses[-1]
+        watch._ring()
+        now[0] += 0.001
+    assert pauses[:STORM_RINGS] == [GATHER] * STORM_RINGS  # a delivery and what the store does to it are two already
+    assert pauses[STORM_RINGS:] == [pytest.approx(STORM)] * (20 - STORM_RINGS)
+    now[0] += STORM * STORM_RINGS
+    assert watch._pause() == GATHER
     watch.close()
 
 
@@ -359,3 +380,25 @@ def cpu(pid):
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("count", [1, 3, 60, 200])
+def test_pieces_are_written_one_behind_the_other_whatever_the_kernel_takes_at_a_time(count):
+    chance = random.Random(count)
+    pieces = [chance.randbytes(chance.choice([0, 1, 700, 30_000])) for _ in range(count)]
+    ours, client = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    transport = Transport(ours)
+    writing = gevent.spawn(transport.write_all, pieces)
+    got = b""
+    client.setblocking(False)
+    while len(got) < sum(map(len, pieces)):
+        try:
+            got += client.recv(1_000)
+        except BlockingIOError:
+            gevent.sleep(0)
+            gevent.socket.wait_read(client.fileno(), timeout=5)
+    writing.get(timeout=5)
+    assert got == b"".join(pieces) and transport.octets_out == len(got)
+    transport.close()
+    client.close()

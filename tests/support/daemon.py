@@ -62,6 +62,14 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
+def called(pid: int) -> str:
+    """What a process says that it is."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it has ended
+        return ""
+
+
 class Daemon:
     """`imapd -c FILE` as a child process. people: login name to password, all in the clear."""
 
@@ -150,6 +158,14 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""
+        assert self.process is not None
+        return [pid for pid in self._children() if pid not in self.indexers()]
+
+    def indexers(self) -> list[int]:
+        """The process ids of the indexer, and of one that is about to leave it the work."""
+        return [pid for pid in self._children() if called(pid) == "imapd-indexer"]
+
+    def _children(self) -> list[int]:
         assert self.process is not None
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(word) for word in path.read_text().split()]

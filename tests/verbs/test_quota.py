@@ -77,5 +77,6 @@ def test_an_index_of_a_newer_version_is_not_written_to(site, ada):
     site.imapd("quota", "ada")
     with sqlite3.connect(ada / "imapd-index.sqlite") as index:
         index.execute("PRAGMA user_version = 99")
+        index.execute("UPDATE meta SET value = 99 WHERE name = 'version'")
     index.close()
     assert site.imapd("quota", "ada", "--storage", "1G")[0] == 1

@@ -119,6 +119,17 @@ def test_an_mbox_is_found_with_the_folder_beside_it(tmp_path):
         daemon.stop()
 
 
+def test_a_mail_file_may_be_named_by_its_path(daemon):
+    with daemon.login("anna") as client:
+        client.append("INBOX", message(1))
+    home = daemon.maildir("anna")
+    assert imapd(daemon, "verify", str(home)) == imapd(daemon, "verify", "anna")
+    assert imapd(daemon, "repair", f"{home}/")[0] == 0
+    for path in (home / "..", "/etc", home / ".." / ".." / "anna"):
+        code, said = imapd(daemon, "verify", str(path))
+        assert code == 1 and "is not below [mail] root" in said
+
+
 def test_what_is_said_of_others(daemon):
     assert imapd(daemon, "verify", "nobody") == (1, "imapd verify: no directory knows nobody\n")
     code, said = imapd(daemon, "verify", "ben")

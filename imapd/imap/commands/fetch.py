@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.command import MAILBOX_OPEN, Command, Done, Response, Running
-from imapd.imap.commands.fetchbulk import answer, plan
+from imapd.imap.commands.fetchbulk import answer, plan, portions
 from imapd.imap.commands.fetchitems import BASE_ITEMS, Flags, Held, Uid
 from imapd.imap.extension import Extension, FetchItem, Need, Record
 from imapd.mailstore.errors import Expunged, NoSpace, ReadOnly, Retry
@@ -83,24 +83,25 @@ class Fetch(Command):
         missing = 0
         steps = plan(self.items)
         for numbers, uids in session.view.resolve(self.numbers, self.by_uid).pieces(PIECE):
-            session.loop.breathe()
-            block = None
-            if not any(item.sets_seen for item in self.items):
-                session.view.refresh()
-                block = answer(session, steps, numbers, uids)
-            if block is not None:
-                yield block
-            else:
-                missing += yield from self._answer_piece(session, list(zip(numbers, uids, strict=True)))
+            session.view.refresh()
+            newly_seen = self._set_seen(session, uids)
+            read = session.view.mailbox.reader(uids)
+            for portion in portions(session, self.items, numbers, uids):
+                session.loop.breathe()
+                block = answer(session, steps, *portion, read) if newly_seen.isdisjoint(portion[1]) else None
+                if block is not None:
+                    yield block
+                else:
+                    missing += yield from self._answer_piece(session, list(zip(*portion, strict=True)), newly_seen)
         if missing and not self.by_uid:
             raise Refused("Some of the messages do not exist any more.", code="EXPUNGEISSUED")
         return Done(code="EXPUNGEISSUED" if missing else None)
 
-    def _answer_piece(self, session: Session, piece: list[Numbers]) -> Generator[Response, None, int]:
+    def _answer_piece(
+        self, session: Session, piece: list[Numbers], newly_seen: frozenset[int]
+    ) -> Generator[Response, None, int]:
         """Answer for some messages; returns how many of them are gone."""
         view = session.view
-        view.refresh()
-        newly_seen = self._set_seen(session, piece)
         needs = self._needs()
         described, opened = Need.DESCRIPTION in needs, Need.MESSAGE in needs
         open_one = view.mailbox.opener([uid for _, uid in piece]) if opened else None
@@ -153,12 +154,12 @@ class Fetch(Command):
             needs |= item.needs
         return needs
 
-    def _set_seen(self, session: Session, piece: Sequence[Numbers]) -> frozenset[int]:
+    def _set_seen(self, session: Session, uids: Sequence[int]) -> frozenset[int]:
         """Set \\Seen where an item does; returns the UIDs that had not had it."""
         view = session.view
         if view.read_only or not any(item.sets_seen for item in self.items):
             return frozenset()
-        rows = ((uid, view.snapshot.row(uid)) for _, uid in piece)
+        rows = ((uid, view.snapshot.row(uid)) for uid in uids)
         unseen = [uid for uid, row in rows if row is not None and not view.snapshot.masks[row] & SEEN_BIT]
         if not unseen:
             return frozenset()

@@ -7,13 +7,13 @@ gone, a text is too large to be kept) the piece is answered message by message, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from imapd.imap.commands.fetchitems import Envelope, InternalDate, Section, Size
+from imapd.imap.commands.fetchitems import TOGETHER, Envelope, InternalDate, Section, Size
 from imapd.imap.extension import Column, FetchItem, Piece
-from imapd.mailstore.store import Text
+from imapd.mailstore.store import ReadMany, Text
 from imapd.wire.responses import Block
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HELD = 32 * 1024 * 1024
 """Octets that may stand in memory for the answer about one piece."""
+AT_ONCE = 64
+"""Messages that are opened before others get their turn: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,38 @@ def plan(items: Sequence[FetchItem]) -> list[FetchItem | Texts]:
     return steps
 
 
+def portions(
+    session: Session, items: Sequence[FetchItem], numbers: Sequence[int], uids: array[int]
+) -> Iterator[tuple[Sequence[int], array[int]]]:
+    """A piece cut so that what the items have to read for one portion may be in memory; a message that is larger than
+    that is one by itself."""
+    most = [octets for item in items if (octets := item.reads())]
+    snapshot = session.view.snapshot
+    rows = snapshot.rows(uids) if most else None
+    if rows is None:
+        yield numbers, uids
+        return
+    first = octets = 0
+    for place, row in enumerate(rows):
+        size = snapshot.sizes[row]
+        weight = min(size, most[0]) if len(most) == 1 else sum([min(size, each) for each in most])
+        if octets + weight > TOGETHER or place - first == AT_ONCE:
+            if place > first:
+                yield numbers[first:place], uids[first:place]
+            first, octets = place, 0
+        octets += weight
+    yield numbers[first:], uids[first:]
+
+
 def answer(
-    session: Session, steps: Sequence[FetchItem | Texts], numbers: Sequence[int], uids: array[int]
+    session: Session, steps: Sequence[FetchItem | Texts], numbers: Sequence[int], uids: array[int], read: ReadMany
 ) -> Block | None:
-    """The responses for a piece, or None where its messages have to be answered one by one."""
+    """The responses for a piece, or None where its messages have to be answered one by one. read: see Piece."""
     snapshot = session.view.snapshot
     rows = snapshot.rows(uids)
     if rows is None:
         return None
-    piece = Piece(session, numbers, uids, rows, snapshot)
+    piece = Piece(session, numbers, uids, rows, snapshot, read)
     held = 0
     patterns: list[bytes] = []
     columns: list[Sequence[object]] = [numbers]
@@ -72,9 +97,9 @@ def answer(
         if column is None:
             return None
         patterns.append(column[0])
-        columns.append(column[1])
+        columns += column[1:]
         if isinstance(step, Texts | Section):
-            held += sum(map(len, cast("Sequence[bytes]", column[1])))
+            held += sum(map(len, cast("Sequence[bytes]", column[-1])))
         if held > HELD:
             return None
     pattern = b"* %%d FETCH (%b)\r\n" % b" ".join(patterns)

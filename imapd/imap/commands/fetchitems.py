@@ -14,6 +14,7 @@ descriptions are bytes; what comes out of a message is streamed, in pieces that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 64 * 1024
 """Octets of a section, or of a message, that are kept while they are sent."""
+
+TOGETHER = 256 * 1024
+"""Octets of messages that are read, and answered with, at a time."""
 
 _WHOLE = SectionSpec()
 
@@ -166,11 +170,30 @@ class Section(Body):
         return read_out(self.label, record.message, place, self.partial)
 
     def column(self, piece: Piece) -> Column | None:
-        """Chosen header fields of the message itself are kept by the store, if they are not many."""
+        """Messages, or their beginnings, are read many at a time. Chosen header fields of the message itself are kept
+        by the store, if they are not many."""
+        if most := self.reads():
+            return self._beginnings(piece, most)
         if self.partial is not None or self.section.parts or self.section.text != "HEADER.FIELDS":
             return None
         texts = piece.session.view.mailbox.header_fields(piece.uids, frozenset(self.section.fields))
         return None if b"" in texts else (self.label.replace(b"%", b"%%") + b" %b", texts)
+
+    def _beginnings(self, piece: Piece, most: int) -> Column | None:
+        sizes = piece.snapshot.sizes
+        if sum([min(sizes[row], most) for row in piece.rows]) > TOGETHER:
+            return None
+        octets = piece.read(piece.uids, most)
+        if not all(octets):
+            return None
+        return self.label.replace(b"%", b"%%") + b" {%d}\r\n%b", list(map(len, octets)), octets
+
+    def reads(self) -> int:
+        if self.section != _WHOLE:
+            return 0
+        if self.partial is None:
+            return sys.maxsize
+        return 0 if self.partial[0] else self.partial[1]
 
     def _is_top_header(self, text: str | None) -> bool:
         return text == "HEADER" and not self.section.parts

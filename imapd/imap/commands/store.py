@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imapd.model.sets import SequenceSet
     from imapd.wire.scanner import Scanner
 
-PIECE = 1_024
+PIECE = 2_048
 """Messages changed at a time: long enough to make one write worth it, short enough not to keep others waiting."""
 
 CHANGES = {change.value: change for change in FlagChange}
