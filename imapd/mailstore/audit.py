@@ -13,6 +13,7 @@ Rules:
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +26,8 @@ from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding
 from imapd.mailstore.verify import Manner, Report, verify
 from imapd.model.loop import Loop
+
+log = logging.getLogger("imapd.mailstore")
 
 _SHORTEST: Final = 0.02
 """Seconds of rest that are put off until they are more."""
@@ -123,7 +126,10 @@ class Audit:
         homes = self._loop.offload(opened_below, self._terms.root, self._terms.kinds, self._pace)
         for home in homes:
             if home > self._round.last:
-                self._loop.offload(self._look_at, home)
+                try:
+                    self._loop.offload(self._look_at, home)
+                except Exception as error:  # of ours: it must not keep us from all accounts behind this one
+                    log.error("the audit of %s failed", home, exc_info=error)
                 self._round.last = home
                 self._loop.offload(_write, self._terms.state, self._round)
         self._round.ended = True

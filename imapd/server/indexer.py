@@ -70,11 +70,11 @@ def asking(channel: socket.socket) -> Ask:
     """What tells the indexer a wish."""
 
     def ask(wish: Wish) -> bool:
+        told = json.dumps(wish).encode("ascii")
         try:
-            channel.send(json.dumps(wish).encode("ascii"))
-        except OSError:  # it is full, or the wish is longer than anybody's names
+            return len(told) <= _LONGEST and channel.send(told) > 0
+        except OSError:  # it is full
             return False
-        return True
 
     return ask
 
@@ -178,6 +178,9 @@ class _Rendering:
         except (StoreError, OSError) as error:
             reason = error.reason if isinstance(error, StoreError) else error.strerror
             event(logger, logging.INFO, "not_rendered", mail_file=wish.mail_file, mailbox=wish.mailbox, reason=reason)
+            return
+        except Exception as error:  # of ours: the other mailboxes are rendered all the same
+            logger.error("rendering %s of %s failed", wish.mailbox, wish.mail_file, exc_info=error)
             return
         if len(self._done) >= MOST_WISHES:
             self._done.clear()

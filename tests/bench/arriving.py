@@ -158,6 +158,7 @@ def startup(run: Run) -> None:
             server = Imapd(Path(folder), {"p0": "secret"})
             _started(run, server)
             run.values["rest_worker_mb"] = statistics.mean(process.pss_of(pid) for pid in server.workers()) / 1000
+            run.values["rest_indexer_mb"] = sum(process.pss_of(pid) for pid in server.indexers()) / 1000
             server.stop()
         done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
         run.values["import_ms"] = float(done.stdout)
@@ -205,6 +206,7 @@ WORKLOADS = (
             Measure("startup", "from the start until it answers", "s", Target(most=1)),
             Measure("rest_mb", "memory of all processes at rest", "MB"),
             Measure("rest_worker_mb", "of it, a worker", "MB"),
+            Measure("rest_indexer_mb", "of it, the indexer", "MB"),
             Measure("import_ms", "importing what a worker needs", "ms"),
         ),
         startup, (DEFAULT,), sized=False, alone=True,

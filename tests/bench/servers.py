@@ -191,6 +191,9 @@ class Imapd(Server):
     def workers(self) -> list[int]:
         return self._daemon.workers()
 
+    def indexers(self) -> list[int]:
+        return self._daemon.indexers()
+
     def log(self) -> str:
         return self._daemon.log()
 

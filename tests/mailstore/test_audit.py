@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore import findings, verify
+from imapd.mailstore import audit, findings, verify
 from imapd.mailstore.audit import Audit, Pacer, Round, Terms
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.findings import Finding
@@ -108,8 +108,7 @@ def test_damage_is_told_once_a_round_and_finished_answers_are_removed(site):
     home = site.person("anna")
     site.person("ben")
     damage(home)
-    audit = site.audit()
-    audit.finish_round()
+    site.audit().finish_round()
     expected = {("anna", findings.SIZE), ("anna", findings.COUNT)}
     assert set(site.told.findings) == expected and len(site.told.findings) == 2
     stale = os.fsencode(home / "imapd-cache" / "77-1234567")
@@ -186,10 +185,10 @@ def test_a_restart_goes_on_behind_the_account_that_was_done(site, tmp_path):
         Told.found(site.told, home, place, found)
 
     site.told.found = ended_there  # type: ignore[method-assign]
-    audit = site.audit(state=str(state))
-    audit._round = Round(site.loop.time(), ended=False)
+    broken_off = site.audit(state=str(state))
+    broken_off._round = Round(site.loop.time(), ended=False)
     with pytest.raises(Killed):
-        audit.finish_round()
+        broken_off.finish_round()
     site.told = Told()
     site.audit(state=str(state)).finish_round()
     assert {name for name, _ in site.told.findings} == {"ben", "cleo"}
@@ -240,6 +239,19 @@ def test_accounts_that_cannot_be_looked_at_are_told_and_passed_by(site):
     site.audit().finish_round()
     assert [name for name, _ in site.told.failed] + [name for name, _ in site.told.findings] == ["anna"]
     assert site.told.rounds[0].accounts >= 1
+
+
+def test_an_error_of_ours_is_logged_and_the_others_are_looked_at(site, monkeypatch, caplog):
+    site.person("anna")
+    site.person("ben")
+    look = audit.verify
+
+    def fails(root: bytes, *rest: object):
+        return look(root, *rest) if root.endswith(b"ben") else 1 / 0
+
+    monkeypatch.setattr(audit, "verify", fails)
+    site.audit().finish_round()
+    assert site.told.rounds[0].accounts == 1 and "anna" in caplog.text and "ZeroDivisionError" in caplog.text
 
 
 def test_mail_that_nobody_has_opened_is_left_alone(site):
