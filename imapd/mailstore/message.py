@@ -146,7 +146,7 @@ class LocalMessage:
 
     def header(self) -> bytes:
         if self._content is not None:
-            return _header_of(self._content) or self._content
+            return header_of(self._content) or self._content
         read = bytearray()
         for piece in self._pieces(16 * 1024):
             start = max(0, len(read) - 4)
@@ -179,7 +179,8 @@ class LocalMessage:
             opened.close()
 
 
-def _header_of(content: bytes) -> bytes | None:
+def header_of(content: bytes) -> bytes | None:
+    """The header of a message that begins so, with the empty line that ends it; None where that is not there."""
     end = _header_end(content, 0)
     return content[:end] if end else None
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from zlib import crc32
 
@@ -33,8 +33,8 @@ FEW, which makes it slow to load. So many runs or blocks are forgiven (SPARE).""
 SETS_OCTETS: Final = 1_000
 """The longest list of header fields that is kept, in octets: longer ones are nobody's habit."""
 
-Make = Callable[[Identity], Run | None]
-"""Makes a run from the message; None where it is gone."""
+Make = Callable[[Messages], Iterator[Run | None]]
+"""Makes the runs of messages, one after the other; None of one that is gone."""
 
 
 def of_fields(message: Identity, header: bytes, fields: frozenset[bytes]) -> Run:
@@ -71,8 +71,9 @@ class Rendered:
         if b"" not in found:
             return found
         made: list[Run] = []
-        for place, text in enumerate(found):
-            if not text and (run := make(messages.identity(place))) is not None and len(run.octets) <= LARGEST:
+        missing = [place for place, text in enumerate(found) if not text]
+        for place, run in zip(missing, make(messages.of(missing)), strict=True):
+            if run is not None and len(run.octets) <= LARGEST:
                 found[place] = cut(run, cuts)
                 made.append(run)
             self._loop.breathe()

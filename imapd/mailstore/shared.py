@@ -17,7 +17,7 @@ from imapd.mailstore import columns
 from imapd.mailstore.background import Wish
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
-from imapd.mailstore.contents import contents
+from imapd.mailstore.contents import InTurn, contents
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
@@ -34,7 +34,7 @@ from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import PIECE
-from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
+from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, header_of, read_whole
 from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
@@ -54,6 +54,8 @@ REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutc
 """A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
 
+_SMALL: Final = 8 * 1024
+"""Octets of a message that is described in less than a millisecond."""
 _LOOKS: Final = 8
 """For the file of a message that others rename: mutt, a second worker and a delivery agent may all be at it."""
 
@@ -331,12 +333,11 @@ class SharedMailbox:
 
     def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
         """Finished items; see mailstore/store."""
-        breathe = self.account.loop.breathe
 
-        def made(message: Identity, opened: LocalMessage) -> Run:
-            return described(message, describe(opened.read(), breathe))
+        def made(message: Identity, octets: bytes) -> Run:
+            return described(message, self._described(octets))
 
-        return self._rendered(uids, b"", cuts_of(texts), made)
+        return self._rendered(uids, b"", cuts_of(texts), InTurn.wholes, made)
 
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
         """Chosen header fields; see mailstore/store."""
@@ -344,31 +345,32 @@ class SharedMailbox:
         if not self.rendered.keeps(what, len(uids)):
             return [b""] * len(uids)
 
-        def made(message: Identity, opened: LocalMessage) -> Run:
-            return of_fields(message, opened.header(), fields)
+        def made(message: Identity, octets: bytes) -> Run:
+            return of_fields(message, octets, fields)
 
-        return self._rendered(uids, what, [(0, MARKS + 1)], made)
+        return self._rendered(uids, what, [(0, MARKS + 1)], InTurn.headers, made)
+
+    def _described(self, octets: bytes) -> Description:
+        # What is small is done before others could want their turn.
+        return describe(octets, self.account.loop.breathe if len(octets) > _SMALL else None)
 
     def _rendered(
-        self, uids: "array[int]", what: bytes, cuts: Sequence[Cut], make: Callable[[Identity, LocalMessage], Run]
+        self,
+        uids: "array[int]",
+        what: bytes,
+        cuts: Sequence[Cut],
+        read: Callable[[InTurn], Iterator[bytes | None]],
+        make: Callable[[Identity, bytes], Run],
     ) -> list[bytes]:
         self.refresh()
         snapshot = self._loaded()
         rows = snapshot.rows(uids)
         there = [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
         messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))
-        open_one = self.opener(uids)
 
-        def made(message: Identity) -> Run | None:
-            """A run made of a message; None where it is gone, or was not what the index says."""
-            try:
-                opened = open_one(message.uid)
-            except Expunged:
-                return None
-            try:
-                return make(message, opened) if opened.size == message.size else None
-            finally:
-                opened.close()
+        def made(missing: Messages) -> Iterator[Run | None]:
+            for place, octets in enumerate(read(self._in_turn(missing))):
+                yield None if octets is None else make(missing.identity(place), octets)
 
         with self.account.background.standing_still():
             texts = self.rendered.texts(messages, what, cuts, made)
@@ -376,6 +378,9 @@ class SharedMailbox:
             return texts
         found = dict(zip(messages.uids, texts, strict=True))
         return [found.get(uid, b"") for uid in uids]
+
+    def _in_turn(self, messages: Messages) -> InTurn:
+        return InTurn(messages, self.reader(messages.uids), self.opener(messages.uids))
 
     # The same before it is asked for
 
@@ -417,20 +422,14 @@ class SharedMailbox:
         rows = self.account.reading(lambda index: index.rows(self.row.id, uids))
         kept = self.rendered.subjects()
         runs: dict[bytes, list[Run]] = {what: [] for what in (b"", *kept)}
-        open_one = self.opener(uids)
-        for row in rows:
-            message = Identity(row.uid, row.size, row.date)
-            try:
-                opened = open_one(row.uid)
-            except Expunged:
-                continue
-            try:
-                if opened.size == row.size:
-                    runs[b""].append(described(message, describe(opened.read(), self.account.loop.breathe)))
-                    for what in kept:
-                        runs[what].append(of_fields(message, opened.header(), frozenset(what.split())))
-            finally:
-                opened.close()
+        columns = zip(*[(row.uid, row.size, row.date) for row in rows], strict=True) if rows else ((), (), ())
+        messages = Messages(*map(array, "IQq", columns))
+        for place, octets in enumerate(self._in_turn(messages).wholes()):
+            if octets is not None:
+                message, header = messages.identity(place), header_of(octets) or octets
+                runs[b""].append(described(message, self._described(octets)))
+                for what in kept:
+                    runs[what].append(of_fields(message, header, frozenset(what.split())))
             self.account.loop.breathe()
         return self.account.loop.offload(self.rendered.keep, runs)
 

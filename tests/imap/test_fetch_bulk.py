@@ -5,8 +5,9 @@ from itertools import count
 
 import pytest
 
-from imapd.imap.commands import fetch, fetchbulk, fetchitems
+from imapd.imap.commands import fetch
 from imapd.imap.commands.fetch import Fetch
+from imapd.mailstore import contents
 from imapd.mailstore.local import LocalStore
 from imapd.mailstore.memory import MemoryStore
 from imapd.wire.framer import Line
@@ -162,8 +163,7 @@ def test_a_text_that_is_too_large_to_be_kept(monkeypatch, talk) -> None:
 
 def test_messages_of_all_sizes(monkeypatch, talk) -> None:
     chance = random.Random(9)
-    monkeypatch.setattr(fetchbulk, "TOGETHER", 30_000)
-    monkeypatch.setattr(fetchitems, "TOGETHER", 30_000)
+    monkeypatch.setattr(contents, "TOGETHER", 30_000)
     for size in (100, 20_000, 10, 90_000, 5_000, 29_000, 25_000, 25_000, 2):
         talk.append(b"Subject: large\r\n\r\n" + chance.randbytes(size // 2).hex().encode())
     talk.say("a NOOP")

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from imapd.imap.commands.fetchitems import TOGETHER, Envelope, InternalDate, Section, Size
+from imapd.imap.commands.fetchitems import Envelope, InternalDate, Section, Size
 from imapd.imap.extension import Column, FetchItem, Piece
+from imapd.mailstore import contents
 from imapd.mailstore.store import ReadMany, Text
 from imapd.wire.responses import Block
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 HELD = 32 * 1024 * 1024
 """Octets that may stand in memory for the answer about one piece."""
-AT_ONCE = 64
-"""Messages that are opened before others get their turn: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +59,16 @@ def plan(items: Sequence[FetchItem]) -> list[FetchItem | Texts]:
 def portions(
     session: Session, items: Sequence[FetchItem], numbers: Sequence[int], uids: array[int]
 ) -> Iterator[tuple[Sequence[int], array[int]]]:
-    """A piece cut so that what the items have to read for one portion may be in memory; a message that is larger than
-    that is one by itself."""
+    """A piece cut so that what the items have to read for one portion may be in memory."""
     most = [octets for item in items if (octets := item.reads())]
     snapshot = session.view.snapshot
     rows = snapshot.rows(uids) if most else None
     if rows is None:
         yield numbers, uids
         return
-    first = octets = 0
-    for place, row in enumerate(rows):
-        size = snapshot.sizes[row]
-        weight = min(size, most[0]) if len(most) == 1 else sum([min(size, each) for each in most])
-        if octets + weight > TOGETHER or place - first == AT_ONCE:
-            if place > first:
-                yield numbers[first:place], uids[first:place]
-            first, octets = place, 0
-        octets += weight
-    yield numbers[first:], uids[first:]
+    sizes = [snapshot.sizes[row] for row in rows]
+    for portion in contents.portions([sum([min(size, each) for each in most]) for size in sizes]):
+        yield numbers[portion], uids[portion]
 
 
 def answer(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.extension import Column, FetchItem, Need, Piece, Record
+from imapd.mailstore import contents
 from imapd.mailstore.store import Message, Text
 from imapd.mime import header, parts
 from imapd.mime.pieces import slices
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 64 * 1024
 """Octets of a section, or of a message, that are kept while they are sent."""
-
-TOGETHER = 256 * 1024
-"""Octets of messages that are read, and answered with, at a time."""
 
 _WHOLE = SectionSpec()
 
@@ -181,7 +179,7 @@ class Section(Body):
 
     def _beginnings(self, piece: Piece, most: int) -> Column | None:
         sizes = piece.snapshot.sizes
-        if sum([min(sizes[row], most) for row in piece.rows]) > TOGETHER:
+        if sum([min(sizes[row], most) for row in piece.rows]) > contents.TOGETHER:
             return None
         octets = piece.read(piece.uids, most)
         if not all(octets):
