@@ -6,7 +6,7 @@
 # make bench-directories  logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
-# make faults   killed processes, power cuts, refusing disks, other programs: an hour and more (as root)
+# make faults   killed processes, power cuts, refusing disks, damage, other programs: hours (as root)
 # make docs    prints conf/imapd.ini and man/imapd.ini.5 anew from the settings table
 # make clean   removes what the others made
 
@@ -69,7 +69,9 @@ faults: $(STAMP)-test
 	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format mbox || status=1; \
-	$(BIN)/python -m tests.faults.failingcalls || status=1; \
+	$(BIN)/python -m tests.faults.failingcalls --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.failingcalls --format mbox || status=1; \
+	$(BIN)/python -m tests.faults.rebuilding || status=1; \
 	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format maildir || status=1; \

@@ -4,8 +4,10 @@
     move           the same, and the commit makes the originals graves; they are taken out of their file later
     expunge        commit: the messages are graves, which are taken out of the file now or later
 
-An append notes in the index, without waiting for the disk, where it begins and how much it will write: what a crash
-leaves of it is cut off at the next look (mailstore/mboxsync). When the disk refuses, it is cut off at once.
+An append notes in the index, durably, where it begins and how much it will write, before its first octet: what a crash
+leaves of it without the commit is cut off at the next look (mailstore/mboxsync). So a power cut leaves the state before
+or the state after, of a move too: its messages are in one of the two mailboxes, never in both and never in neither. When
+the disk refuses, it is cut off at once.
 
 A message of ours has Content-Length, which other programs honour too, and no quoting: a line of its body that looks
 like a From_ line stays as the client wrote it. Its own fields that would be taken for ours are marked as text

@@ -189,18 +189,25 @@ def _wrong(image: Path, folder: Path, past: Past, marks: int, format: str) -> st
     (text of zeros, damaged directories), and showed the right ones the next time.
     """
     wrong = ""
+    kept: Path | None = None
     for name in ("first", "again"):
         shutil.copyfile(image, folder / name)
         try:
             with mounted(folder / name, folder / "after") as place:
-                examine(place, past, marks, format)
+                try:
+                    examine(place, past, marks, format)
+                except Exception:
+                    kept = kept or Path(tempfile.mkdtemp(prefix="imapd-cut-"))
+                    shutil.copytree(place, kept / name)
+                    raise
         except Exception as error:  # whatever it is, the cut that leads to it is worth knowing
             wrong = f"{type(error).__name__}: {error}"
+            shutil.copyfile(image, kept / "disk") if kept else None
         else:
             if wrong:
-                print(f"only at the first look: {wrong}")
+                print(f"only at the first look: {wrong} (kept in {kept})", flush=True)
             return ""
-    return wrong
+    return f"{wrong} (kept in {kept})"
 
 
 def main() -> int:
