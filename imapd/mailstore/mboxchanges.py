@@ -6,7 +6,7 @@
 
 An append notes in the index, durably, where it begins and how much it will write, before its first octet: what a crash
 leaves of it without the commit is cut off at the next look (mailstore/mboxsync). So a power cut leaves the state before
-or the state after, of a move too: its messages are in one of the two mailboxes, never in both and never in neither. When
+or the state after, of a move too: its messages are in one of the two mailboxes, never in both, never in neither. When
 the disk refuses, it is cut off at once.
 
 A message of ours has Content-Length, which other programs honour too, and no quoting: a line of its body that looks

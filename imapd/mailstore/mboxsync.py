@@ -25,7 +25,7 @@ from typing import Final
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import FileLocked, Gone
 from imapd.mailstore.flagnames import FlagNames
-from imapd.mailstore.maildir import open_message
+from imapd.mailstore.maildir import open_message, sync_directory
 from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, locked
@@ -348,6 +348,10 @@ class _Look:
             return
         changed = [change.after._replace(modseq=modseq) if change.is_told else change.after for change in self._changed]
         recent = max(box.recent, self._old) if box.uidnext == 1 or self._seen.last_uid else box.recent
+        if self._removed:
+            # Or a power cut would bring them back, as new messages: whoever took them out may not have synced anything.
+            os.fsync(self._mail.fd)
+            sync_directory(os.path.dirname(self._mail.path))
         with index.transaction():
             index.add_keywords(box.id, self._names.added)
             index.renew([change.before for change in self._changed], changed)

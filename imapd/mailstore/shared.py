@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final, TypeVar
+from weakref import ref
 
 from imapd.mailstore import columns
 from imapd.mailstore.background import Wish
@@ -68,7 +69,7 @@ class SharedMailbox:
         self.row = row
         self.key = (row.id, row.uidvalidity)
         self.users = 0
-        self._index: Index | None = None
+        self._index: ref[Index] | None = None  # no more than that: one that is done with is closed by who had it
         self._version = -1
         self._has_work = True
         self._snapshot: Snapshot | None = None
@@ -98,13 +99,13 @@ class SharedMailbox:
 
     def _refresh(self, index: Index) -> None:
         version = index.data_version()
-        if index is self._index and version == self._version:
+        if self._index is not None and index is self._index() and version == self._version:
             return
         row = index.box(self.row.id)
         if row is None or row.uidvalidity != self.row.uidvalidity or self.is_ahead_of(row):
             raise Gone
         self._has_work = self.account.format.has_work(index, row.id)
-        self.row, self._index, self._version = row, index, version
+        self.row, self._index, self._version = row, ref(index), version
 
     def is_ahead_of(self, row: BoxRow) -> bool:
         """Whether the row is of an older mailbox than the one that is known here: the account was replaced."""

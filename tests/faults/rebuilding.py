@@ -79,7 +79,9 @@ def seen(client: Client, messages: int) -> tuple[bytes, list[bytes]]:
     """UIDVALIDITY, and the UID and flags of each message. Raises Broken where they are not so many."""
     selected = client.ok("SELECT INBOX")
     (uidvalidity,) = [line for line in selected if b"UIDVALIDITY" in line]
-    lines = client.ok("FETCH 1:* (UID FLAGS)") if messages else []
+    for sign in "+-":  # what only reads may have everything in memory
+        client.ok(f"STORE 1:* {sign}FLAGS.SILENT (\\Answered)")
+    lines = client.ok("FETCH 1:* (UID FLAGS)")
     found = sorted(line for line in lines if b" FETCH " in line)
     if len(found) != messages:
         raise Broken(f"{len(found)} messages are there of {messages}")

@@ -21,8 +21,16 @@ def strace():
         pytest.fail("strace is not on this machine: apt-get install strace (make test does it where it may)")
 
 
-def test_a_call_that_fails_leaves_the_state_before_or_after_and_the_right_answer(tmp_path):
-    assert failingcalls.trial(tmp_path, SHARE, seed=1) == []
+@pytest.mark.parametrize("format", ["maildir", "mbox"])
+def test_a_call_that_fails_leaves_the_state_before_or_after_and_the_right_answer(tmp_path, format):
+    assert failingcalls.trial(tmp_path, SHARE / 2, seed=1, format=format) == []
+
+
+@pytest.mark.parametrize(("deed", "number"), [("EXPUNGE", 2), ("MOVE", 3)])
+def test_messages_whose_removal_from_an_mbox_is_not_durable_are_not_forgotten(tmp_path, deed, number):
+    trial = failingcalls.Trial(tmp_path, "mbox")
+    trial.after(deed)
+    assert trial.one(deed, Fault("fsync", "EIO", number)) == ""
 
 
 @pytest.mark.parametrize(
