@@ -8,6 +8,7 @@ that the other is dead. Nobody waits for the indexer: a generation serves when i
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -182,16 +183,21 @@ def fork(plan: Plan, number: int, to_close: Iterable[socket.socket]) -> Child:
     # The master's handlers must not run in the child: a stop that came in between would be lost there.
     everything = signal.valid_signals()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, everything)
+    # What the master has made is shared with the worker until one of them writes there: the collector, which notes
+    # something at every object that it passes, leaves it alone.
+    gc.freeze()
     try:
         pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _be(plan, number, theirs, to_close)
     except OSError:
         ours.close()
         theirs.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         raise
-    if pid == 0:
-        ours.close()
-        _be(plan, number, theirs, to_close)
+    finally:
+        gc.unfreeze()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     ours.setblocking(False)
