@@ -4,6 +4,8 @@ A row's checksum is looked at before it is changed, and made anew with it, as ev
 is damaged makes the statement fail, and the caller's transaction with it.
 """
 
+# ruff: noqa: S608 - statements are put together from statements
+
 from collections.abc import Sequence
 
 from imapd.mailstore.mailboxtable import MailboxTable
@@ -40,6 +42,16 @@ class BulkTable(MailboxTable):
                 (kept, added, modseq, box << 32 | low, box << 32 | high))  # fmt: skip
             changed += sorted([uid for (uid,) in found])
         return changed
+
+    def _entomb(self, box: int, uids: Sequence[int], modseq: int, paths: tuple[bytes, bytes] | None) -> None:
+        """Messages become tombstones. paths: what stands before the names of files in cur/ and in new/, where the files
+        have to be removed. Whoever calls counts them."""
+        keys = [(box << 32 | low, box << 32 | high) for low, high in runs(uids)]
+        cur, new = paths or (b"", b"")
+        file = "iif(place = 2, file, CAST(iif(place, ?, ?) || file AS BLOB))" if paths else "nullif(?, ?)"
+        self._each(f"INSERT OR REPLACE INTO tombstone SELECT id, ?, {file} FROM message WHERE id BETWEEN ? AND ?",
+                   [(modseq, new, cur, low, high) for low, high in keys])  # fmt: skip
+        self._each("DELETE FROM message WHERE id BETWEEN ? AND ?", keys)
 
 
 def _resealed(

@@ -237,7 +237,7 @@ def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxR
         )
         for row in rows
     ]
-    bench.index.bury([(row, box.modseq + 1, None) for row in rows])
+    bench.index.bury_many(box.id, rows, box.modseq + 1)
     bench.index.update_box(box.id, modseq=box.modseq + 1)
     # Within one mailbox the two halves of the move share its modseq.
     goal = bench.box(goal.id)
@@ -258,14 +258,13 @@ def _present(bench: Bench, box_id: int, uids: Sequence[int] | None) -> list[Mess
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None) -> tuple[int, ...]:
     """Remove messages with \\Deleted; the UIDs of those that were removed."""
-    settle_but_flags(bench)
+    settle_or_later(bench)
     box = bench.box(box_id)
-    rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
+    rows = bench.index.rows_with(box_id, DELETED, uids)
     if not rows:
         return ()
-    graves = [(row, box.modseq + 1, maildir.relative_path(box.directory, row.place, row.file)) for row in rows]
     with bench.index.transaction():
-        bench.index.bury(graves)
+        bench.index.bury_many(box_id, rows, box.modseq + 1, maildir.relative_paths(box.directory))
         bench.index.update_box(box_id, modseq=box.modseq + 1)
     bench.changed.add(bench.folder(box))
     settle_or_later(bench)

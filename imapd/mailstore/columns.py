@@ -8,10 +8,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
+from typing import Final
 
 from imapd.mailstore.rowchanges import Reflagged
 from imapd.mailstore.rows import Columns, Delta
 from imapd.mailstore.store import Snapshot
+
+_FEW: Final = 100  # rows that are taken out of columns by cutting them there
 
 Row = tuple[int, int, int, int, int]  # uid, mask, modseq, size, date
 
@@ -73,6 +77,11 @@ def _rows_of(uids: "array[int]", wanted: Sequence[int]) -> list[int]:
 
 
 def _without(column: "array[int]", rows: Sequence[int]) -> "array[int]":
+    if len(rows) > _FEW:
+        kept_rows = bytearray(b"\1") * len(column)
+        for row in rows:
+            kept_rows[row] = 0
+        return array(column.typecode, compress(column, kept_rows))
     kept = array(column.typecode)
     start = 0
     for row in rows:

@@ -39,6 +39,7 @@ from imapd.mailstore.database import meaning
 from imapd.mailstore.errors import Corrupt, Denied, Retry, StoreError
 from imapd.mailstore.maildir import base_of
 from imapd.mailstore.rows import (
+    LAST_UID,
     BoxRow,
     Columns,
     Delta,
@@ -184,7 +185,7 @@ class Index(BulkTable):
             for key, _, file, base, mask, modseq, size, octets, date, _, check in found:
                 if packed_sum(key, mask, modseq, size, octets, date, base or base_of(file)) != check:
                     raise Corrupt(reason=_NOT_AS_WRITTEN)
-            return [_message(row) for row in found]
+            return _message_rows(found)
 
     def message(self, box: int, uid: int) -> MessageRow | None:
         rows = self._messages("WHERE id = ?", (box << 32 | uid,))
@@ -256,6 +257,14 @@ class Index(BulkTable):
         rows: list[MessageRow] = []
         for low, high in runs(uids):
             rows += self._messages("WHERE id BETWEEN ? AND ? ORDER BY id", (box << 32 | low, box << 32 | high))
+        return rows
+
+    def rows_with(self, box: int, bits: int, uids: Sequence[int] | None = None) -> list[MessageRow]:
+        """As `rows`, of those alone whose masks have one of the bits."""
+        rows: list[MessageRow] = []
+        for low, high in [(0, LAST_UID)] if uids is None else runs(uids):
+            keys = box << 32 | low, box << 32 | high
+            rows += self._messages("WHERE id BETWEEN ? AND ? AND mask & ? ORDER BY id", (*keys, bits))
         return rows
 
     def whole(self, box: int) -> tuple[BoxRow, list[MessageRow]] | None:
@@ -391,6 +400,14 @@ class Index(BulkTable):
                    [(row.id, modseq, path) for row, modseq, path in graves])  # fmt: skip
         self._count([(row.id >> 32, -1, -row.size) for row, _, _ in graves])
 
+    def bury_many(
+        self, box: int, rows: Sequence[MessageRow], modseq: int, paths: tuple[bytes, bytes] | None = None
+    ) -> None:
+        """The same for messages of one mailbox. paths: what stands before the names of files in cur/ and in new/, if
+        they have to be removed."""
+        self._entomb(box, [row.uid for row in rows], modseq, paths)
+        self._count([(box, -len(rows), -sum([row.size for row in rows]))])
+
     # Work that files still need
 
     def is_settled(self) -> bool:
@@ -474,8 +491,13 @@ def _check_count(box: BoxRow, found: int) -> None:
 
 def _message(row: tuple[Any, ...]) -> MessageRow:
     """A row without its checksum."""
-    message = MessageRow._make(row[:-1])
-    return message if message.mask >= 0 else message._replace(mask=unsigned(message.mask))
+    return _message_rows([row])[0]
+
+
+def _message_rows(rows: Sequence[tuple[Any, ...]]) -> list[MessageRow]:
+    new, kind = tuple.__new__, MessageRow  # there are many
+    messages = [new(kind, row[:-1]) for row in rows]
+    return [row if row.mask >= 0 else row._replace(mask=unsigned(row.mask)) for row in messages]
 
 
 def _checked(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, ...]]:

@@ -75,7 +75,10 @@ class LocalMailbox:
         return shared.reflagged(shared.locked(change, vital=True))
 
     def expunge(self, uids: Sequence[int] | None) -> tuple[int, ...]:
-        return self._writable().locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)
+        shared = self._writable()
+        gone = shared.locked(lambda bench, box: bench.format.expunge(bench, box, uids), vital=True)
+        shared.vanished(gone)
+        return gone
 
     def copy(self, uids: Sequence[int], target: str) -> Placed:
         def copied(bench: Bench, box: int) -> Placed:
@@ -88,6 +91,7 @@ class LocalMailbox:
     def move(self, uids: Sequence[int], target: str) -> Placed:
         shared = self._writable()
         placed = shared.locked(lambda bench, box: bench.format.move(bench, box, uids, target), vital=True)
+        shared.vanished(placed.sources)
         return placed_in(shared.account, target, placed)
 
     def _writable(self) -> SharedMailbox:

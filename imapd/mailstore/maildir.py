@@ -107,6 +107,11 @@ def relative_path(directory: bytes, place: int, file: bytes) -> bytes:
     return b"/".join([part for part in (directory, PLACES[place], file) if part])
 
 
+def relative_paths(directory: bytes) -> tuple[bytes, bytes]:
+    """What stands before the names of files in the cur/ and in the new/ of a mailbox, relative to the Maildir."""
+    return relative_path(directory, CUR, b"x")[:-1], relative_path(directory, NEW, b"x")[:-1]
+
+
 def stamp(directory: bytes) -> tuple[str, float]:
     """What changes when an entry of the directory changes, and the time of the last change. Quick.
 

@@ -23,10 +23,10 @@ def note(root: bytes, directory: bytes, rows: Iterable[MessageRow], sign: int) -
     """Write down that a mailbox got (1) or lost (-1) messages. It only guards: a disk may refuse it."""
     if directory == _TRASH:
         return
-    sizes = [_octets(row) for row in rows]
     with contextlib.suppress(OSError):  # there is none, mostly
         fd = os.open(root + FILE, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            sizes = [_octets(row) for row in rows]
             os.write(fd, b"%d %d\n" % (sign * sum(sizes), sign * len(sizes)))
         finally:
             os.close(fd)

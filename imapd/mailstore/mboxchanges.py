@@ -254,7 +254,7 @@ def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:
     """Remove messages with \\Deleted; the UIDs of those that were removed."""
     box = bench.box(box_id)
-    rows = [row for row in bench.index.rows(box_id, uids) if row.mask & DELETED]
+    rows = bench.index.rows_with(box_id, DELETED, uids)
     if rows:
         with bench.index.transaction():
             _bury(bench, box, rows)

@@ -179,7 +179,7 @@ def signed(mask: int) -> int:
 
 
 def runs(uids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The UIDs as closed ranges, ascending."""
+    """The UIDs, or keys, as closed ranges, ascending."""
     numbers = iter(sorted(set(uids)))
     low = high = next(numbers, 0)
     if not low:

@@ -26,6 +26,7 @@ from imapd.mailstore.bench import Bench, explained, log
 from imapd.mailstore.errors import Corrupt, StoreError
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.formats import Failures
+from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import CUR, ELSEWHERE
 from imapd.mailstore.rows import BoxRow, MessageRow
 
@@ -35,9 +36,14 @@ _PART: Final = 500
 """Files whose turn takes about 25 ms."""
 
 
+def is_much(index: Index) -> bool:
+    """Whether there is so much work that it may be left for the background."""
+    return index.marks(MANY) >= MANY and not index.moving()
+
+
 def settle_or_later(bench: Bench) -> Failures:
     """As settle; but much work is left for the background (rule 4)."""
-    if bench.index.marks(MANY) >= MANY and not bench.index.moving():
+    if is_much(bench.index):
         bench.later = True
         return Failures()
     return settle(bench)
@@ -93,6 +99,7 @@ class _Settling:
         self._stamps: dict[int, str] = {}
         self._placed: list[tuple[MessageRow, int, bytes]] = []
         self._lost: list[int] = []
+        self._hunted: set[int] = set()
         self._emptied: list[int] = []
         self.failed: dict[int, StoreError] = {}
         self._touched: dict[bytes, set[int]] = defaultdict(set)  # directory: keys of what was done there
@@ -104,8 +111,7 @@ class _Settling:
         for directory, keys in self._touched.items():
             self._make_durable(directory, keys)
 
-    def _box(self, key: int) -> tuple[BoxRow, FlagNames]:
-        box = key >> 32
+    def _box(self, box: int) -> tuple[BoxRow, FlagNames]:
         if box not in self._boxes:
             row = self._bench.box(box)
             self._boxes[box] = row, self._bench.names(row)
@@ -113,7 +119,7 @@ class _Settling:
         return self._boxes[box]
 
     def _rename(self, row: MessageRow) -> None:
-        box, names = self._box(row.id)
+        box, names = self._box(row.id >> 32)
         try:
             self._placed.append((row, CUR, self._into_cur(box, names, row)))
         except FileNotFoundError:
@@ -150,6 +156,8 @@ class _Settling:
 
     def _remove(self, graves: list[tuple[int, bytes]]) -> None:
         missing: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+        for box in {key >> 32 for key, _ in graves}:
+            self._box(box)  # its stamp before that
         for key, file in graves:
             path = self._bench.root + b"/" + file
             directory = os.path.dirname(path)
@@ -162,6 +170,7 @@ class _Settling:
                 continue
             self._touched[directory].add(key)
             self._emptied.append(key)
+        self._hunted = {key >> 32 for wanted in missing.values() for key, _ in wanted}
         for folder, wanted in missing.items():
             self._hunt(folder, {base: key for key, base in wanted})
 
@@ -201,7 +210,7 @@ class _Settling:
             index.relocate([place for place in self._placed if place[0].id not in self.failed])
             index.give_up(self._lost)
             index.fill_graves([key for key in self._emptied if key not in self.failed])
-            lost_in = {key >> 32 for key in self._lost}
+            lost_in = {key >> 32 for key in self._lost} | self._hunted
             for box, (row, _) in self._boxes.items():
                 index.update_box(box, **self._cur_stamp_after(row, box in lost_in))
 

@@ -40,7 +40,7 @@ from imapd.mailstore.places import KnownPlaces, Places
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import Rendered, of_fields, subject
 from imapd.mailstore.rowchanges import Reflagged, mend_size
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow, Delta, MessageRow
 from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
 from imapd.mailstore.store import Description, MailboxStatus, Placed, ReadMany, Snapshot, Text
 from imapd.mailstore.tree import discover
@@ -225,6 +225,19 @@ class SharedMailbox:
                 self._snapshot = fresh
                 self._unkept += len(done.changed)
         return tuple(done.uids)
+
+    def vanished(self, uids: Sequence[int]) -> None:
+        """Go on to the snapshot after messages have gone by our own doing, where nothing else has happened. Never
+        raises: it is done already."""
+        known = self._snapshot
+        with contextlib.suppress(StoreError):
+            self.refresh()
+            if known is None or not uids or self.row.modseq != known.highestmodseq + 1:
+                return
+            fresh = columns.advanced(known, Delta(self.row, known.keywords, [], list(uids), 0))
+            if len(fresh.uids) == self.row.messages and self._snapshot is known:
+                self._snapshot = fresh
+                self._unkept += len(uids)
 
     def write_back(self) -> None:
         """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""

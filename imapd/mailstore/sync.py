@@ -18,6 +18,8 @@ is the truth about UIDs. Rules:
 7. A first sight of many files is taken in by parts, so that the lock is free in between. What is left of the files is
    kept for the next part (strangers.Rest), which else would list the mailbox and read its rows again.
 8. Messages that another server has given UIDs keep them, and its keywords (mailstore/foreign, mailstore/courier).
+9. Files cannot be listed before our own work on them is done (mailstore/settle rule 4). Where it is much, and the
+   stamps are as it left them, they are not listed until it is done, which takes some seconds at most.
 """
 
 import os
@@ -25,7 +27,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from imapd.mailstore import columnfile, courier, foreign, maildir
+from imapd.mailstore import columnfile, courier, foreign, maildir, settle
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import Gone
 from imapd.mailstore.flagnames import FlagNames
@@ -40,6 +42,8 @@ AT_ONCE: Final = 10_000
 """Messages taken in at a time (rule 7) where each file has to be read for its size: about a second. Where the names
 tell the sizes there are COUNTED times as many."""
 SMALL: Final = 1_000
+_UNDER_WAY: Final = 5.0
+"""Seconds of a doubt about cur/ while our own work on it is under way, however many messages are left there."""
 
 
 def patience(box: BoxRow) -> float:
@@ -58,6 +62,9 @@ def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False, re
 
     force: list the files whatever the stamps say. rest: what was left the last time.
     """
+    if not (force or rest) and settle.is_much(bench.index) and _only_ours_moved(bench, bench.box(box_id)):
+        bench.later = True
+        return None
     settle_but_flags(bench)
     box = bench.box(box_id)
     folder = bench.folder(box)
@@ -71,6 +78,19 @@ def take_in(bench: Bench, box_id: int, read_write: bool, force: bool = False, re
         maildir.make_folder(folder, bench.settings.dir_mode, inbox=not box.directory)
     rest = rest if rest and not force and rest.goes_on(box, seen) else None
     return _Look(bench, box, read_write, seen, rest).run(force)
+
+
+def _only_ours_moved(bench: Bench, box: BoxRow) -> bool:
+    """Whether nobody has been at the files of a mailbox, as far as times tell, but we, whose work on them is under way
+    (rule 9)."""
+    try:
+        folder = bench.folder(box)
+        new, cur = maildir.stamp(folder + b"/new")[0], maildir.stamp(folder + b"/cur")[0]
+    except FileNotFoundError:
+        return False
+    is_recent = not box.doubt or 0 <= bench.now - box.doubt < max(_UNDER_WAY, patience(box))
+    ours = (box.new_stamp, box.cur_stamp, box.uidlist_stamp) == (new, cur, foreign.stamp(folder))
+    return ours and is_recent and maildir.is_folder(folder)
 
 
 class _Look:

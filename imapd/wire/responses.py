@@ -97,13 +97,13 @@ class Recent(Response):
 
 
 @dataclass(frozen=True, slots=True)
-class Expunge(Response):
-    """The message of that sequence number is gone, and those behind it move up by one."""
+class Expunges(Response):
+    """The messages of these sequence numbers are gone, one after the other: those behind each move up by one."""
 
-    seq: int
+    seqs: Sequence[int]
 
     def chunks(self, utf8: bool) -> Iterable[bytes]:
-        return (b"* %d EXPUNGE\r\n" % self.seq,)
+        return (b"".join([b"* %d EXPUNGE\r\n" % seq for seq in self.seqs]),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,34 @@ def test_the_files_of_many_expunged_messages_go_after_the_answer(ann, home):
     assert files(home)["cur"] == []
 
 
+def test_who_looks_does_not_wait_for_the_files_of_many_expunged_messages(ann, home):
+    ann.put("INBOX")
+    for place in ("new", "cur"):
+        os.utime(home / place, (1, 1))
+    ann.look()  # so that the times of the files are believed
+    other = Worker(home).open()
+    mailbox = ann.open()
+    mailbox.change_flags(ALL, FlagChange.ADD, DELETED)
+    assert mailbox.expunge(None) == tuple(ALL)
+    for _ in range(2):
+        assert list(mailbox.snapshot().uids) == list(other.snapshot().uids) == [COUNT + 1]
+        assert len(files(home)["cur"]) == COUNT + 1
+    ann.loop.run_spawned()
+    assert len(files(home)["cur"]) == 1
+    assert list(mailbox.snapshot().uids) == list(ann.look()) == [COUNT + 1]
+
+
+def test_names_of_octets_that_are_no_text_are_removed_too(ann, home):
+    (name,) = [name for name in os.listdir(bytes(home / "cur")) if name.startswith(b"1600000007.")]
+    os.rename(bytes(home / "cur") + b"/" + name, bytes(home / "cur") + b"/1600000007.\xff\xfe\x80:2,")
+    ann.loop.advance(60)
+    assert len(ann.look()) == COUNT
+    mailbox = ann.open()
+    mailbox.expunge(mailbox.change_flags([*ALL, COUNT + 1], FlagChange.ADD, DELETED))
+    ann.loop.run_spawned()
+    assert files(home)["cur"] == []
+
+
 @pytest.mark.parametrize("deed", ["copy", "move"])
 def test_many_placed_messages_can_be_read_at_once(ann, home, deed):
     getattr(ann.open(), deed)(ALL, "A")

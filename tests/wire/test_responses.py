@@ -15,7 +15,7 @@ from imapd.wire.responses import (
     Enabled,
     ESearch,
     Exists,
-    Expunge,
+    Expunges,
     Fetch,
     FlagsResponse,
     IdResponse,
@@ -45,7 +45,8 @@ SPELLED = [
     (Enabled(["CONDSTORE"]), b"* ENABLED CONDSTORE\r\n"),
     (Exists(3), b"* 3 EXISTS\r\n"),
     (Recent(0), b"* 0 RECENT\r\n"),
-    (Expunge(7), b"* 7 EXPUNGE\r\n"),
+    (Expunges((7,)), b"* 7 EXPUNGE\r\n"),
+    (Expunges((9, 3)), b"* 9 EXPUNGE\r\n* 3 EXPUNGE\r\n"),
     (FlagsResponse(["Work", "\\Seen"]), b"* FLAGS (\\Seen Work)\r\n"),
     (Fetch(1, [b"UID 7", b"FLAGS (\\Seen)"]), b"* 1 FETCH (UID 7 FLAGS (\\Seen))\r\n"),
     (
