@@ -1,18 +1,22 @@
 """Texts that are made before they are asked for: newest first, in the background, and never in a client's way."""
 
+import contextlib
 import os
 from array import array
 
 import pytest
 
-from imapd.mailstore import rendered, shared
-from imapd.mailstore.background import AT_ONCE
-from imapd.mailstore.errors import Retry
+from imapd.mailstore import background, rendered, shared
+from imapd.mailstore.background import AT_ONCE, Wish
+from imapd.mailstore.choice import Kinds
+from imapd.mailstore.errors import NoSuchAccount, NoSuchMailbox, Retry
+from imapd.mailstore.local import LocalStore
 from imapd.mailstore.rendered import DIRECTORY, files, sweep
 from imapd.mailstore.runs import RunFile
 from imapd.mailstore.store import Text
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import Worker, deliver
+from tests.support.loop import PlainLoop
 
 ALL = tuple(Text)
 
@@ -107,16 +111,18 @@ def test_it_stands_still_while_a_client_waits(home, monkeypatch):
     worker = Worker(home)
     worker.put("INBOX", mail(1))
     background = worker.open()._shared.account.background
-    background.clients = 1
+    waiting = contextlib.ExitStack()
+    waiting.enter_context(background.standing_still())
     was_there = []
 
-    def client_has_got_it(seconds):
+    def client_gets_it(seconds):
         was_there.append(bool(files(os.fsencode(home))))
-        background.clients = 0
+        if len(was_there) == 3:
+            waiting.close()
 
-    monkeypatch.setattr(worker.loop, "sleep", client_has_got_it)
+    monkeypatch.setattr(worker.loop, "sleep", client_gets_it)
     worker.loop.run_spawned()
-    assert was_there == [False, True]
+    assert was_there[:4] == [False, False, False, True]
 
 
 def test_a_disk_that_refuses_ends_it(home, described):
@@ -207,3 +213,96 @@ def test_what_was_appended_is_appended_whatever_becomes_of_its_texts(home, monke
         patch.setattr(shared.AccountCore, "reading", refuse)
         assert worker.put("INBOX", mail(1)).uids == (1,)
     assert worker.texts() == {1: mail(1)}
+
+
+# What is much is done by another process
+
+
+@pytest.fixture
+def much(monkeypatch):
+    """What is much here."""
+    monkeypatch.setattr(background, "MUCH", 50)
+    monkeypatch.setattr(background, "_PIECE", 20)
+    return 50
+
+
+class Indexer:
+    """The wishes that a worker told, and a store that fulfils them."""
+
+    def __init__(self, kinds: Kinds, hears: bool = True) -> None:
+        self.wishes: list[Wish] = []
+        self.hears = hears
+        self.store = LocalStore(PlainLoop(), create=False, kinds=kinds)
+
+    def ask(self, wish: Wish) -> bool:
+        self.wishes += [wish] if self.hears else []
+        return self.hears
+
+
+@pytest.mark.parametrize("kind", ["maildir", "mbox"])
+def test_what_is_much_is_left_to_a_process_without_clients(home, described, much, kind):
+    indexer = Indexer(Kinds(kind))
+    worker = Worker(home, kinds=Kinds(kind), ask=indexer.ask)
+    worker.put("INBOX", *map(mail, range(1, much)))
+    worker.loop.run_spawned()
+    assert len(described) == much - 1 and not indexer.wishes
+    worker.ann.create("A")
+    worker.put("A", *map(mail, range(101, 101 + much)))
+    mailbox = worker.open("A")
+    worker.loop.run_spawned()
+    assert len(described) == much - 1 and len(indexer.wishes) == 2  # as it came in, and as it was opened
+    assert indexer.wishes[0] == indexer.wishes[1] == Wish(str(home), "A", mailbox.snapshot().uidvalidity, much + 1)
+    assert list(indexer.store.rendering(indexer.wishes[0])) == [20, 20, 10]
+    assert described[much - 1 :][:20] == list(range(101 + much - 20, 101 + much))  # newest first
+    assert list(indexer.store.rendering(indexer.wishes[1])) == []
+    assert b"" not in texts(mailbox, range(1, much + 1)) and len(described) == 2 * much - 1
+    indexer.store.close()
+
+
+def test_a_mailbox_that_was_never_seen_is_wished_for_when_it_is_taken_in(home, described, much):
+    indexer = Indexer(Kinds())
+    worker = Worker(home, ask=indexer.ask)
+    for number in range(much):
+        deliver(home, mail(number).replace(b"\r\n", b"\n"))
+    worker.open().snapshot()
+    worker.loop.run_spawned()
+    assert len(indexer.wishes) == 1 and described == []
+
+
+def test_what_cannot_be_wished_for_is_done_by_the_worker(home, described, much):
+    worker = Worker(home, ask=Indexer(Kinds(), hears=False).ask)
+    worker.put("INBOX", *map(mail, range(much)))
+    worker.open()
+    worker.loop.run_spawned()
+    assert sorted(described) == list(range(much))
+
+
+def test_worker_and_indexer_work_from_both_ends_until_they_meet(home, described, much):
+    indexer = Indexer(Kinds())
+    worker = Worker(home, ask=indexer.ask)
+    worker.put("INBOX", *map(mail, range(1, 101)))
+    mailbox = worker.open()
+    work = indexer.store.rendering(indexer.wishes[0])
+    rendered = []
+    for start in range(1, 101, 20):
+        rendered.append(next(work))
+        assert b"" not in texts(mailbox, range(start, start + 20))
+    assert rendered == [20, 20, 20, 0, 0] and not list(work)
+    assert sorted(described) == list(range(1, 101))
+    indexer.store.close()
+
+
+def test_a_wish_that_is_late_is_no_harm(home, described, much):
+    indexer = Indexer(Kinds())
+    worker = Worker(home, ask=indexer.ask)
+    worker.ann.create("A")
+    worker.put("A", *map(mail, range(much)))
+    (wish,) = indexer.wishes
+    assert list(indexer.store.rendering(wish._replace(uidvalidity=wish.uidvalidity + 1))) == []
+    worker.ann.delete("A")
+    with pytest.raises(NoSuchMailbox):
+        list(indexer.store.rendering(wish))
+    with pytest.raises(NoSuchAccount):
+        list(indexer.store.rendering(wish._replace(mail_file=str(home / "nobody"))))
+    assert described == [] and not (home / "nobody").exists()
+    indexer.store.close()
