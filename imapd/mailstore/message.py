@@ -205,15 +205,21 @@ def count_wire(opened: Slice, loop: Loop) -> int:
     return size
 
 
-def read_whole(opened: Slice, loop: Loop) -> bytes:
-    """A small message with CRLF line ends."""
+def read_whole(opened: Slice, loop: Loop, places: Places | None = None) -> bytes:
+    """A small message with CRLF line ends; places: where it is noted down what stands where, for the next time."""
     with disk_errors():
         pieces = []
-        offset = 0
-        while data := _read_at(opened, opened.octets, offset, loop):
-            pieces.append(data)
+        wire, offset, last = BEGINNING
+        size = opened.octets if places is None else PIECE // 2
+        while data := _read_at(opened, size, offset, loop):
             offset += len(data)
-        return to_wire(b"".join(pieces))
+            piece = to_wire(data, last)
+            wire += len(piece)
+            last = data[-1]
+            pieces.append(piece)
+            if places is not None:
+                places.note(Place(wire, offset, last))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _read_at(opened: Slice, size: int, offset: int, loop: Loop) -> bytes:

@@ -322,19 +322,20 @@ class SharedMailbox:
     def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
         loop = self.account.loop
         octets = opened.octets + opened.hidden
+        places = self._places_of(row.uid, octets)
         try:
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(opened, row.size, loop, places=self._places_of(row.uid, octets))
-            content = read_whole(opened, loop) if octets <= IN_MEMORY else None
+                return LocalMessage(opened, row.size, loop, places=places)
+            content = read_whole(opened, loop, places) if octets <= IN_MEMORY else None
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
                 log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
                 self.account.loop.offload(self.rendered.forget, row.uid)
                 with contextlib.suppress(*REFUSALS):
                     self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
-            elif content is None:
+            elif places is not None:
                 self._counted[row.uid] = octets
-            return LocalMessage(opened, size, loop, content, self._places_of(row.uid, octets))
+            return LocalMessage(opened, size, loop, content, places)
         except BaseException:
             opened.close()
             raise

@@ -43,10 +43,11 @@ def test_pieces_from_anywhere_are_those_of_the_whole(tmp_path, ends):
         opened.close()
 
 
-def test_what_stands_before_a_piece_is_read_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("octets", [300_000, 900_000])
+def test_what_stands_before_a_piece_is_read_once(tmp_path, monkeypatch, octets):
     worker = Worker(tmp_path / "ann")
-    text = large(ENDS["lf"])
-    deliver(worker.home, text)
+    text = large(ENDS["lf"])[:octets]
+    deliver(worker.home, text, f"1.M1P1.mx,S={len(text)},W={len(wire_of(text))}")
     mailbox = worker.open()
     (uid,) = mailbox.snapshot().uids
     mailbox.message(uid).close()  # the first one counts its octets
