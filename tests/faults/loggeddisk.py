@@ -71,7 +71,7 @@ def mounted(file: Path, place: Path, options: str = "") -> Iterator[Path]:
         finally:
             _unmount(place)
     finally:
-        run("losetup", "-d", device)
+        _detach(device)
 
 
 def _forget_earlier_disks(device: str, file: Path) -> None:
@@ -91,7 +91,19 @@ def _unmount(place: Path) -> None:
         if subprocess.run(["umount", place], capture_output=True, check=False).returncode == 0:
             return
         time.sleep(0.05)  # the last file is being closed by a process that ends
+    print(f"{place} is busy, and unmounted later", flush=True)
     run("umount", "-l", place)
+
+
+def _detach(device: str) -> None:
+    """Linux does it later where somebody looks at the device at this moment, and until then may write to the file."""
+    run("losetup", "-d", device)
+    attached = Path("/sys/block", os.path.basename(device), "loop/backing_file")
+    for _ in range(1000):
+        if not attached.exists():
+            return
+        time.sleep(0.01)
+    raise OSError(f"{device} stays attached")
 
 
 class LoggedDisk:

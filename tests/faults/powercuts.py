@@ -191,9 +191,11 @@ def _wrong(image: Path, folder: Path, past: Past, marks: int, format: str) -> st
     wrong = ""
     kept: Path | None = None
     for name in ("first", "again"):
-        shutil.copyfile(image, folder / name)
+        # A file of its own each time: whatever is still on its way to the disk before it cannot come to this one.
+        disk = folder / f"{name}-{time.monotonic_ns()}"
+        shutil.copyfile(image, disk)
         try:
-            with mounted(folder / name, folder / "after") as place:
+            with mounted(disk, folder / "after") as place:
                 try:
                     examine(place, past, marks, format)
                 except Exception:
@@ -207,6 +209,8 @@ def _wrong(image: Path, folder: Path, past: Past, marks: int, format: str) -> st
             if wrong:
                 print(f"only at the first look: {wrong} (kept in {kept})", flush=True)
             return ""
+        finally:
+            disk.unlink()
     return f"{wrong} (kept in {kept})"
 
 
