@@ -40,6 +40,8 @@ def translated(error: sqlite3.Error, committing: bool = False) -> StoreError:
     reason = f"index: {error}"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR):
         return Corrupt(reason=reason)
+    if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
+        return Corrupt(reason=reason)  # none of SQLite's: what should be text is none
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Retry(reason=reason)
     if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:

@@ -166,6 +166,15 @@ def test_names_of_a_wrong_type_are_damage(home):
     index.close()
 
 
+def test_text_that_is_none_is_damage(home):
+    filled(home)
+    with sqlite3.connect(home / INDEX) as db:
+        db.execute("UPDATE mailbox SET new_stamp = CAST(x'31ff32' AS TEXT)")
+    db.close()
+    assert len(Worker(home).look()) == 20
+    assert list(home.glob(INDEX + ".broken-*"))
+
+
 def test_whoever_comes_after_a_failed_commit_has_all_written_once_more(home, monkeypatch):
     emptied = []
     empty_log = Database.empty_log
