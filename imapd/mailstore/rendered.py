@@ -16,7 +16,7 @@ from zlib import crc32
 from imapd.mailstore.message import read_at
 from imapd.mailstore.render import cut
 from imapd.mailstore.runs import LARGEST, Cut, Identity, Messages, Run, RunFile, RunStamp, append, subject_of
-from imapd.mime.header import select
+from imapd.mime.header import selector
 from imapd.model.loop import Loop
 from imapd.wire import writer
 
@@ -39,7 +39,7 @@ Make = Callable[[Messages], Iterator[Run | None]]
 
 def of_fields(message: Identity, header: bytes, fields: frozenset[bytes]) -> Run:
     """The run with chosen fields of a header."""
-    return Run(message, writer.literal(select(header, fields)))
+    return Run(message, writer.literal(selector(fields)(header)))
 
 
 def subject(fields: Iterable[bytes]) -> bytes:

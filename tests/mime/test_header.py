@@ -14,6 +14,7 @@ from imapd.mime.header import (
     parameters,
     parse_date,
     select,
+    selector,
     split,
     unfold,
     wanted_values,
@@ -108,6 +109,25 @@ def test_fields_known_beforehand_are_found_as_any_others_are(seed):
         assert known_values(octets, known) == wanted_values(octets, known.names), octets
     long = b"From: a\r\n" + b"X-Filler: %b\r\n" % (b"a" * 70) * 1_000 + b"Subject: b\r\n\r\n"
     assert known_values(long, known) == {b"from": [b"a"], b"subject": [b"b"]}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_selector_selects_as_ever(seed):
+    chance = random.Random(seed)
+    words = (b"From", b"subject", b"X.-^]y", b":", b": ", b" :", b"a", b" ", b"\t", b"\r", b"\0", b"\xff")
+    ends = (b"\r\n", b"\r\n", b"\r\n ", b"\r\n\t", b"\r\r\n")
+    sets = [
+        {b"FROM"},
+        {b"from", b"Subject", b"x.-^]y"},
+        {b"a", b"from:"},
+        {b""},
+        {b"%d" % n for n in range(40)} | {b"a"},
+    ]
+    chosen = [selector(frozenset(names)) for names in sets]
+    for _ in range(200):
+        octets = b"".join(chance.choice(ends if chance.random() < 0.3 else words) for _ in range(chance.randrange(40)))
+        octets = octets[: header_end(octets)]
+        assert [each(octets) for each in chosen] == [select(octets, names) for names in sets], octets
 
 
 def header_end(octets):
