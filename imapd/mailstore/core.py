@@ -20,6 +20,7 @@ Rules:
 
 import contextlib
 import os
+import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -59,8 +60,12 @@ _PUT_BY: Final = 4
 _BUSY_TRIES: Final = 200
 _BUSY_PAUSE: Final = 0.01  # SQLite is busy for readers only while it recovers from a crashed process
 
-_FILE_PAUSE: Final = 0.01
-_LONGEST_FILE_PAUSE: Final = 0.1  # what delivery agents hold an mbox for is milliseconds; mutt holds it for a second
+_FILE_PAUSE: Final = 0.002
+_LONG_FILE: Final = 2.0
+_LONG_FILE_PAUSE: Final = 0.02
+"""Delivery agents hold an mbox for milliseconds, and leave it free for as long between one message and the next: who
+pauses longer than that with every try comes to find it locked each time. mutt holds it for a second, or for as long as
+nobody answers its question."""
 
 
 class AccountCore:
@@ -302,15 +307,23 @@ class AccountCore:
 
     def _until_free(self, work: Callable[[Bench], Result], vital: bool) -> Result:
         deadline = self.loop.monotonic() + PATIENCE
-        pause = _FILE_PAUSE
         while True:
             try:
                 return self._locked(work, vital, deadline)
-            except FileLocked:
-                if self.loop.monotonic() + pause > deadline:
-                    raise
-            self.loop.sleep(pause)
-            pause = min(2 * pause, _LONGEST_FILE_PAUSE)
+            except FileLocked as busy:
+                self._await_file(busy, deadline)
+
+    def _await_file(self, busy: FileLocked, deadline: float) -> None:
+        """Wait until another program has freed the mail file, without our lock. Raises what was raised."""
+        long = self.loop.monotonic() + _LONG_FILE
+        is_free = False
+        while not is_free:
+            now = self.loop.monotonic()
+            pause = _FILE_PAUSE if now < long else _LONG_FILE_PAUSE
+            if now + pause > deadline:
+                raise busy
+            self.loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two do not keep step
+            is_free = busy.is_free()
 
     def _locked(self, work: Callable[[Bench], Result], vital: bool, deadline: float) -> Result:
         with disk_errors():

@@ -8,6 +8,8 @@ NO [code] text. What an administrator has to know goes into `reason`, which is f
 A command may say something nearer the truth: APPEND and COPY answer NoSuchMailbox of their target with TRYCREATE.
 """
 
+from collections.abc import Callable
+
 
 class StoreError(Exception):
     """The store cannot do it. Raise a child, not this."""
@@ -128,9 +130,16 @@ class Retry(StoreError):
 
 
 class FileLocked(Retry):
-    """Another program has locked the mail file, and has kept it so for as long as we can wait."""
+    """Another program has locked the mail file, and has kept it so for as long as we can wait.
+
+    is_free: asks whether it seems to be free by now; quick, takes no lock and raises nothing.
+    """
 
     default_text = "Another program is using your mail file; please close it there, or try again in a moment."
+
+    def __init__(self, reason: str | None = None, is_free: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(reason=reason)
+        self.is_free = is_free
 
 
 class UnknownOutcome(StoreError):

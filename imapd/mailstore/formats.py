@@ -40,7 +40,7 @@ class Slice(NamedTuple):
     """A message of so many octets in an open file. Who has it closes it.
 
     It begins with `head`, and goes on in the file at `start`. hidden: how many octets more it has in the file, which
-    are no part of it.
+    are no part of it. is_there: whether what was read from the file just now is of this message.
     """
 
     fd: int
@@ -48,6 +48,7 @@ class Slice(NamedTuple):
     octets: int
     head: bytes = b""
     hidden: int = 0
+    is_there: Callable[[], bool] = lambda: True
 
     def close(self) -> None:
         os.close(self.fd)
@@ -129,6 +130,13 @@ class MailFormat(Protocol):
 
     def open_message(self, root: bytes, box: "BoxRow", row: "MessageRow") -> Slice:
         """Open the message of a row. Raises FileNotFoundError where it is not where the row says."""
+
+    def open_held(self, bench: "Bench", box: int, uid: int, again: bool) -> "tuple[MessageRow, Slice] | None":
+        """Open a message that was not where its row says, while other programs are kept out; and its row as it is now.
+
+        None where it is gone, or they cannot be kept out: then what is known has been brought up to date. again: that
+        did not help the last time. Raises Gone.
+        """
 
     def read_together(
         self, root: bytes, box: "BoxRow", rows: Sequence["MessageRow"], most: int, read: Read

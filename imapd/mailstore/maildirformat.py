@@ -78,6 +78,14 @@ class MaildirFormat:
         fd, octets = maildir.open_sized(root + b"/" + maildir.relative_path(box.directory, row.place, row.file))
         return Slice(fd, 0, octets)
 
+    def open_held(self, bench: Bench, box: int, uid: int, again: bool) -> tuple[MessageRow, Slice] | None:
+        """None: nobody can be kept out of a Maildir."""
+        if again:
+            sync.take_in(bench, box, read_write=False, force=True)
+        else:
+            self.settle(bench)
+        return None
+
     def read_together(
         self, root: bytes, box: BoxRow, rows: Sequence[MessageRow], most: int, read: Read
     ) -> list[bytearray]:

@@ -29,8 +29,8 @@ from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import discard, open_message
 from imapd.mailstore.mboxfile import split_header
 from imapd.mailstore.mboxheader import Base, fields, kept, parse
-from imapd.mailstore.mboxlock import Locked, locked
-from imapd.mailstore.mboxrewrite import pwrite_all, separated
+from imapd.mailstore.mboxlock import Locked
+from imapd.mailstore.mboxrewrite import locked, pwrite_all, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
 from imapd.mailstore.mboxsync import look_whole, read_known
 from imapd.mailstore.mboxwriteback import is_due, write_back
@@ -65,7 +65,7 @@ def append(bench: Bench, name: str, messages: Sequence[Spooled], words: Sequence
     box = tree.find(bench, name)
     with contextlib.ExitStack() as stack:
         mail = stack.enter_context(locked(bench.folder(box), words, write=True))
-        box = look_whole(bench, box.id, mail, words)
+        box = look_whole(bench, box.id, mail)
         names = bench.names(box)
         sources = []
         for message in messages:
@@ -108,20 +108,19 @@ class _Adding:
             return Placed(box.uidvalidity, (), ())
         separator = separated(self._mail.fd, self._end)
         length = self._compose(sources, self._end + len(separator)) + len(separator)
-        owed = Owed.read(box.cur_stamp)
         # Durable before the first octet: after a power cut nothing else tells half a message of ours from a whole one.
         with index.transaction():
-            index.update_box(box.id, cur_stamp=str(Owed(owed.old, (self._end, length))))
+            index.update_box(box.id, cur_stamp=str(Owed((self._end, length))))
         try:
             # The end comes first: what another program adds after a crash then stands behind all that is ours.
             pwrite_all(self._mail.fd, b"\n", self._end + length - 1)
             self._write(sources, separator)
             os.fsync(self._mail.fd)
-            self._commit(owed, buried)
+            self._commit(buried)
         except UnknownOutcome:
             raise  # the rows may be there: what they are of stays in the file
         except (OSError, StoreError):
-            self._take_back(owed)
+            self._take_back()
             raise
         return Placed(box.uidvalidity, tuple([row.uid for row in self._rows]), ())
 
@@ -172,7 +171,7 @@ class _Adding:
                     gathered = b""
         pwrite_all(self._mail.fd, gathered, offset)
 
-    def _commit(self, owed: Owed, buried: Sequence[tuple[BoxRow, list[MessageRow]]]) -> None:
+    def _commit(self, buried: Sequence[tuple[BoxRow, list[MessageRow]]]) -> None:
         index = self._bench.index
         with index.transaction():
             goal = self._box
@@ -182,10 +181,10 @@ class _Adding:
             insert(self._bench, goal, self._names, [row._replace(modseq=goal.modseq + 1) for row in self._rows])
             # Another program may write in the same tick of the clock: what is believed now is doubted a moment later.
             stamp = str(Seen.of(os.fstat(self._mail.fd)))
-            index.update_box(goal.id, new_stamp=stamp, cur_stamp=str(Owed(owed.old)), doubt=self._bench.now)
+            index.update_box(goal.id, new_stamp=stamp, cur_stamp="", doubt=self._bench.now)
         self._bench.changed.add(self._mail.path)
 
-    def _take_back(self, owed: Owed) -> None:
+    def _take_back(self) -> None:
         try:
             os.ftruncate(self._mail.fd, self._end)
             os.fsync(self._mail.fd)
@@ -194,7 +193,7 @@ class _Adding:
             log.warning("an append could not be taken back yet: %s", explained(error).reason)
             return
         with contextlib.suppress(StoreError), self._bench.index.settling():
-            self._bench.index.update_box(self._box.id, cur_stamp=str(Owed(owed.old)))
+            self._bench.index.update_box(self._box.id, cur_stamp="")
 
 
 def _body(source: _Source) -> Iterator[bytes]:
@@ -231,8 +230,8 @@ def _transfer(
         other = mail
         if goal.id != box_id:
             other = stack.enter_context(locked(bench.folder(bench.box(box_id)), words, write=True))
-            look_whole(bench, box_id, other, words)
-        goal = look_whole(bench, goal.id, mail, words)
+            look_whole(bench, box_id, other)
+        goal = look_whole(bench, goal.id, mail)
         box, names = bench.box(box_id), bench.names(goal)
         rows = bench.index.rows(box_id, uids)
         source_names = bench.names(box)
@@ -266,7 +265,7 @@ def clean_up(bench: Bench, box_id: int, words: Sequence[str]) -> None:
     """Take the expunged messages out of the file, if that is due and can be done now; else it stays owed."""
     try:
         with locked(bench.folder(bench.box(box_id)), words, write=True) as mail:
-            box = look_whole(bench, box_id, mail, words)
+            box = look_whole(bench, box_id, mail)
             if is_due(bench, box, mail):
                 write_back(bench, box, mail)
     except FileLocked:
@@ -285,7 +284,7 @@ def empty_inbox_into(bench: Bench, name: str, words: Sequence[str]) -> None:
         locked(bench.folder(inbox), words, write=True) as mail,
         locked(bench.format.folder(bench.root, fresh), words, write=True) as target,
     ):
-        inbox = look_whole(bench, inbox.id, mail, words)
+        inbox = look_whole(bench, inbox.id, mail)
         rows = bench.index.rows(inbox.id)
         goal = BoxRow(0, name, directory, uidvalidity, 1, 1, 0, "", "", "", 0.0, 0, 0, "")  # until the commit
         names, source_names = bench.names(goal), bench.names(inbox)

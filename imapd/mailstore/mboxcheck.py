@@ -11,8 +11,8 @@ from typing import NamedTuple
 from imapd.mailstore import findings
 from imapd.mailstore.findings import Inventory, Pace, Sight
 from imapd.mailstore.flagnames import FlagNames
-from imapd.mailstore.maildir import open_message
 from imapd.mailstore.mboxfile import Scan
+from imapd.mailstore.mboxlock import open_file
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, mask_in_file, mask_of
 
 _TRIES = 3
@@ -50,7 +50,7 @@ def examine(sight: Sight, told: Inventory) -> None:
 
 def _read(path: bytes, names: FlagNames, pace: Pace) -> tuple[dict[int, _There] | None, Seen]:
     """The messages of a file by their offsets; None where it changed meanwhile."""
-    fd = open_message(path)
+    fd = open_file(path)
     try:
         before = Seen.of(os.fstat(fd))
         there: dict[int, _There] = {}

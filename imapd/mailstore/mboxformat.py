@@ -1,7 +1,6 @@
 """mbox as a kind of mail files (mailstore/formats): one account's mail files, with what the mbox rooms do."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from imapd.mailstore import (
     mboxchanges,
     mboxcheck,
     mboxlock,
+    mboxread,
     mboxrestore,
     mboxsync,
     mboxtree,
@@ -23,17 +23,11 @@ from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding, Inventory, Sight
 from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
-from imapd.mailstore.maildir import open_message
-from imapd.mailstore.mboxfile import FROM_LINE, head_by, read_head
-from imapd.mailstore.mboxlock import locked
-from imapd.mailstore.mboxrows import PART, Seen
+from imapd.mailstore.mboxrewrite import locked
 from imapd.mailstore.mboxwriteback import write_all, write_back
-from imapd.mailstore.message import IN_MEMORY
 from imapd.mailstore.rows import ABSENT, BoxRow, Given, MessageRow
 from imapd.mailstore.store import Placed
 
-_TOGETHER: Final = 1024 * 1024
-"""Octets of a file that are read in one piece, with the messages between those that are wanted."""
 _OUTSIDE: Final = (b"imapd-deleted-", b"imapd-new-")
 
 
@@ -90,49 +84,15 @@ class MboxFormat:
         return [folder, self._root + b"/tmp"]
 
     def open_message(self, root: bytes, box: BoxRow, row: MessageRow) -> Slice:
-        """Raises FileNotFoundError also where the file is not as it was looked at: somebody may be writing to it."""
-        path = self._tree.path(box.directory)
-        fd = open_message(path)
-        try:
-            _require_unchanged(fd, path, box)
-            line, head = read_head(fd, row.place, row.octets)
-            length = row.octets - len(head.octets)
-            if head.fingerprint(line, length) != row.base:
-                raise FileNotFoundError(errno.ENOENT, "another message stands there", path)
-            text = head.text()
-            body = row.place + len(line) + len(head.octets)
-            if length <= IN_MEMORY:
-                # Read at once, so that nobody can write to it in place while it is read.
-                text += os.pread(fd, length, body)
-                _require_unchanged(fd, path, box)
-                return Slice(fd, body + length, len(text), text, row.octets - len(text))
-            return Slice(fd, body, len(text) + length, text, len(head.octets) - len(text))
-        except BaseException:
-            os.close(fd)
-            raise
+        return mboxread.open_seen(self._tree.path(box.directory), box, row, self._words)
+
+    def open_held(self, bench: Bench, box: int, uid: int, again: bool) -> tuple[MessageRow, Slice] | None:
+        return mboxread.open_held(bench, box, uid, self._words)
 
     def read_together(
         self, root: bytes, box: BoxRow, rows: Sequence[MessageRow], most: int, read: Read
     ) -> list[bytearray]:
-        """Read in one piece, where they lie side by side; whole, since what their octets are is in their headers."""
-        path = self._tree.path(box.directory)
-        start = min([row.place for row in rows])
-        room = bytearray(max([row.place + row.octets for row in rows]) + FROM_LINE - start)
-        if len(room) > _TOGETHER:
-            return [bytearray()] * len(rows)
-        try:
-            fd = open_message(path)
-            try:
-                _require_unchanged(fd, path, box)
-                del room[read(fd, [room], start) :]
-                _require_unchanged(fd, path, box)
-            finally:
-                os.close(fd)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return [bytearray()] * len(rows)
-        return [_text_of(row, room, row.place - start) for row in rows]
+        return mboxread.read_together(self._tree.path(box.directory), box, rows, read)
 
     def knows_uids(self, folder: bytes, box: BoxRow) -> bool:
         return True  # nobody else numbers messages whose fields we know
@@ -165,7 +125,7 @@ class MboxFormat:
 
     def hand_over(self, bench: Bench, box: int) -> int:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:
-            row = mboxsync.look_whole(bench, box, mail, self._words)
+            row = mboxsync.look_whole(bench, box, mail)
             write_all(bench, row, mail)
             return row.messages
 
@@ -248,24 +208,4 @@ class MboxFormat:
 
     def closed(self, bench: Bench, box: int) -> None:
         with locked(bench.folder(bench.box(box)), self._words, write=True) as mail:
-            write_back(bench, mboxsync.look_whole(bench, box, mail, self._words), mail)
-
-
-def _text_of(row: MessageRow, octets: bytearray, at: int) -> bytearray:
-    """The text of a message that begins there in the octets, or nothing where it is not that of the row."""
-    line, head = head_by(
-        lambda size, place: bytes(octets[place - row.place + at : place - row.place + at + size]), row.place, row.octets
-    )
-    length = row.octets - len(head.octets)
-    if head.fingerprint(line, length) != row.base:
-        return bytearray()
-    body = at + len(line) + len(head.octets)
-    text = bytearray(head.text())
-    text += memoryview(octets)[body : body + length]
-    return text
-
-
-def _require_unchanged(fd: int, path: bytes, box: BoxRow) -> None:
-    seen = Seen.read(box.new_stamp)
-    if seen.times != PART and seen != Seen.of(os.fstat(fd)):
-        raise FileNotFoundError(errno.ENOENT, "the mail file was changed since it was looked at", path)
+            write_back(bench, mboxsync.look_whole(bench, box, mail), mail)

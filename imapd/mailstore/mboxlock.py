@@ -13,6 +13,9 @@ Rules:
 3. Where no dotlock can be made for lack of rights in the directory, that is an error, since other programs may rely on
    it; with the word `dotlock_try` it is done without.
 4. Readers take a shared fcntl or flock lock, and a dotlock only where nothing else is set.
+5. A mail file is read without its access time being changed. procmail, which has the locks by then, waits a second
+   where that is in the second of its writing, for programs that tell new mail by the two times: with somebody who
+   reads what it delivers at once it would deliver one message a second, and nobody could read meanwhile.
 """
 
 import contextlib
@@ -61,17 +64,52 @@ def locked(path: bytes, words: Sequence[str], write: bool) -> Iterator[Locked]:
     Raises FileLocked, FileNotFoundError where there is no regular file, Denied for rule 3, OSError.
     """
     with contextlib.ExitStack() as stack:
-        dotlock = None
-        if {"dotlock", "dotlock_try"} & set(words) and (write or not {"fcntl", "flock"} & set(words)):
-            dotlock = _dotlock(path, "dotlock" not in words)
-        if dotlock is not None:
-            stack.callback(_free_dotlock, dotlock, os.lstat(dotlock))
-        fd = _open(path, write)
-        stack.callback(os.close, fd)
-        take(fd, words, write)
-        if not _is_at(fd, path):
-            raise FileLocked(reason=f"{path!r} was replaced at this moment")
-        yield Locked(path, fd, dotlock)
+        try:
+            mail = _taken(path, words, write, stack)
+        except FileLocked as busy:
+            busy.is_free = lambda: _seems_free(path, words, write)
+            raise
+        yield mail
+
+
+def _taken(path: bytes, words: Sequence[str], write: bool, stack: contextlib.ExitStack) -> Locked:
+    dotlock = _dotlock(path, "dotlock" not in words) if _wants_dotlock(words, write) else None
+    if dotlock is not None:
+        stack.callback(_free_dotlock, dotlock, os.lstat(dotlock))
+    fd = open_file(path, write)
+    stack.callback(os.close, fd)
+    take(fd, words, write)
+    if not _is_at(fd, path):
+        raise FileLocked(reason=f"{path!r} was replaced at this moment")
+    return Locked(path, fd, dotlock)
+
+
+def _wants_dotlock(words: Sequence[str], write: bool) -> bool:
+    """Rule 4."""
+    return bool({"dotlock", "dotlock_try"} & set(words)) and (write or not {"fcntl", "flock"} & set(words))
+
+
+def _seems_free(path: bytes, words: Sequence[str], write: bool) -> bool:
+    """Whether it is worth trying again. The kernel is asked and no lock tried: mutt, which would find it taken at just
+    that moment, goes to sleep for a second."""
+    try:
+        lock = path + b".lock"
+        if _wants_dotlock(words, write) and not _is_stale(path, lock, os.lstat(lock)):
+            return False
+    except OSError:
+        pass
+    try:
+        if "fcntl" in words:
+            fd = open_file(path, write)
+            try:
+                kind = fcntl.F_WRLCK if write else fcntl.F_RDLCK
+                held = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+            finally:
+                os.close(fd)
+            return int(_FLOCK.unpack(held)[0]) == fcntl.F_UNLCK
+    except OSError:
+        pass
+    return True
 
 
 def take(fd: int, words: Sequence[str], write: bool) -> None:
@@ -88,9 +126,14 @@ def take(fd: int, words: Sequence[str], write: bool) -> None:
         raise
 
 
-def _open(path: bytes, write: bool) -> int:
+def open_file(path: bytes, write: bool = False) -> int:
+    """Open a mail file (rule 5), without a lock. Raises FileNotFoundError also where it is no regular file, OSError."""
+    flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, flags | os.O_NOATIME)
+        except PermissionError:  # for the owner alone
+            fd = os.open(path, flags)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR):
             raise FileNotFoundError(errno.ENOENT, "no regular file", path) from None

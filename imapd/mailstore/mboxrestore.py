@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from imapd.mailstore import rebuild, uidrecord
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.flagnames import FlagNames
-from imapd.mailstore.mboxlock import Locked, locked
+from imapd.mailstore.mboxlock import Locked
+from imapd.mailstore.mboxrewrite import locked
 from imapd.mailstore.mboxrows import Stranger, pack_mask
 from imapd.mailstore.mboxsync import strangers
 from imapd.mailstore.rows import BoxRow, MessageRow, identity

@@ -9,7 +9,7 @@ A mailbox: `new_stamp` is the Seen that its rows agree with, `cur_stamp` the Owe
 """
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -60,27 +60,20 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What a mail file is in need of at the next look.
+    """What a mail file is in need of at the next look: the (offset, length) of an append that has begun."""
 
-    old: older versions of it that are kept, as (octets, inode); adding: the (offset, length) of an append that has
-    begun.
-    """
-
-    old: tuple[tuple[int, int], ...] = ()
     adding: tuple[int, int] | None = None
 
     @classmethod
     def read(cls, text: str) -> "Owed":
-        owed = cls()
         for word in text.split():
             kind, *numbers = word.split(":")
-            pair = int(numbers[0]), int(numbers[1])
-            owed = replace(owed, adding=pair) if kind == "adding" else replace(owed, old=(*owed.old, pair))
-        return owed
+            if kind == "adding":
+                return cls((int(numbers[0]), int(numbers[1])))
+        return cls()
 
     def __str__(self) -> str:
-        words = [f"old:{octets}:{inode}" for octets, inode in self.old]
-        return " ".join(words + ([f"adding:{self.adding[0]}:{self.adding[1]}"] if self.adding else []))
+        return f"adding:{self.adding[0]}:{self.adding[1]}" if self.adding else ""
 
 
 def pack_mask(mask: int) -> bytes:

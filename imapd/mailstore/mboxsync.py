@@ -25,11 +25,11 @@ from typing import Final
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import FileLocked, Gone
 from imapd.mailstore.flagnames import FlagNames
-from imapd.mailstore.maildir import open_message, sync_directory
+from imapd.mailstore.maildir import sync_directory
 from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
-from imapd.mailstore.mboxlock import Locked, locked
-from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
+from imapd.mailstore.mboxlock import Locked, open_file
+from imapd.mailstore.mboxrewrite import locked, rewrite
 from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, Stranger, mask_in_file, pack_mask, stranger_of
 from imapd.mailstore.mboxusual import HEADER_LIMIT
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
@@ -37,7 +37,6 @@ from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 AT_ONCE: Final = 10_000
 LARGE: Final = 1 << 20
 TICK: Final = 0.05
-_KEEP_OLD_LOOKS: Final = 130.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +60,12 @@ def agrees(path: bytes, box: BoxRow, now: float) -> bool:
         return False
     if box.doubt and not 0 <= now - box.doubt < _patience(seen.end):
         return False
-    return not box.cur_stamp or _is_quiet(path, Owed.read(box.cur_stamp), now)
+    return not box.cur_stamp
 
 
 def _patience(octets: int) -> float:
     """How long a look at the tail alone is good for: a hundred times what the whole takes."""
     return max(10.0, octets / 2_000_000) if octets > LARGE else 0.0
-
-
-def _is_quiet(path: bytes, owed: Owed, now: float) -> bool:
-    """Whether nobody wrote to the old versions, and they are not to be removed yet."""
-    if owed.adding:
-        return False
-    folder, name = os.path.split(path)
-    for octets, inode in owed.old:
-        try:
-            status = os.lstat(b"%s/.%s.imapd-old-%d-%d" % (folder, name, octets, inode))
-        except FileNotFoundError:
-            return False
-        if status.st_size != octets or abs(now - status.st_ctime) > _KEEP_OLD_LOOKS:
-            return False
-    return True
 
 
 def take_in(bench: Bench, box_id: int, words: Sequence[str], force: bool) -> bool:
@@ -92,26 +76,26 @@ def take_in(bench: Bench, box_id: int, words: Sequence[str], force: bool) -> boo
         if not force and agrees(path, box, bench.now):
             return True
         with locked(path, words, write=bool(box.cur_stamp)) as mail:
-            return look(bench, box_id, mail, words, force)
+            return look(bench, box_id, mail, force)
     except (FileNotFoundError, NotADirectoryError):
         if bench.format.is_mailbox(bench.root, box.directory):
             raise
         raise Gone from None
 
 
-def look(bench: Bench, box_id: int, mail: Locked, words: Sequence[str], force: bool = False) -> bool:
+def look(bench: Bench, box_id: int, mail: Locked, force: bool = False) -> bool:
     """The same, for who holds the lock of the file; for writing, where the mailbox owes something."""
     box = bench.box(box_id)
     if box.cur_stamp:
-        box = _pay(bench, box, mail, words)
+        box = _pay(bench, box, mail)
     return _Look(bench, box, mail).run(force)
 
 
-def look_whole(bench: Bench, box_id: int, mail: Locked, words: Sequence[str]) -> BoxRow:
+def look_whole(bench: Bench, box_id: int, mail: Locked) -> BoxRow:
     """Take in everything; the mailbox as it is then."""
     box = bench.box(box_id)
     if box.cur_stamp or not agrees(mail.path, box, bench.now):
-        while not look(bench, box_id, mail, words):
+        while not look(bench, box_id, mail):
             pass
     return bench.box(box_id)
 
@@ -127,8 +111,8 @@ def read_known(bench: Bench, mail: Locked, row: MessageRow) -> tuple[bytes, Head
     return line, head
 
 
-def _pay(bench: Bench, box: BoxRow, mail: Locked, words: Sequence[str]) -> BoxRow:
-    """Do what the file is in need of: cut off an append that a crash tore, carry over what came to old versions."""
+def _pay(bench: Bench, box: BoxRow, mail: Locked) -> BoxRow:
+    """Cut out of the file an append that a crash tore."""
     owed = Owed.read(box.cur_stamp)
     if owed.adding and _is_torn(bench, box, mail, *owed.adding):
         offset, length = owed.adding
@@ -137,16 +121,9 @@ def _pay(bench: Bench, box: BoxRow, mail: Locked, words: Sequence[str]) -> BoxRo
             os.ftruncate(mail.fd, offset)
             os.fsync(mail.fd)
         else:
-            note_replacing(bench, box, mail)
             rewrite(mail, [(0, offset), (offset + length, size)])
-            with bench.index.settling():
-                bench.index.update_box(box.id, new_stamp="", cur_stamp=str(Owed(kept_versions(mail.path))))
-            raise FileLocked(reason="an append that a crash tore was cut out: the new file is looked at next")
-    kept: tuple[tuple[int, int], ...] = ()
-    if owed.old and carry_over(mail, words, bench.now):
-        kept = kept_versions(mail.path)
     with bench.index.settling():
-        bench.index.update_box(box.id, cur_stamp=str(Owed(kept)))
+        bench.index.update_box(box.id, new_stamp="", cur_stamp="")
     return bench.box(box.id)
 
 
@@ -168,19 +145,6 @@ def _is_torn(bench: Bench, box: BoxRow, mail: Locked, offset: int, length: int) 
     if not b"From ".startswith(written[:5]):
         return False
     return len(written) < len(fields) or parse(fields.partition(b"\n")[2] + b"\n").uid == box.uidnext
-
-
-def note_replacing(bench: Bench, box: BoxRow, mail: Locked) -> None:
-    """Say that the file is about to become an old version, which somebody may still write to: after a crash too."""
-    seen = os.fstat(mail.fd)
-    owed = Owed.read(box.cur_stamp)
-    with bench.index.settling():
-        bench.index.update_box(box.id, cur_stamp=str(replace(owed, old=(*owed.old, (seen.st_size, seen.st_ino)))))
-
-
-def kept_versions(path: bytes) -> tuple[tuple[int, int], ...]:
-    """The old versions of a mail file, as octets and inode."""
-    return tuple([(octets, os.lstat(old).st_ino) for old, octets in old_paths(path)])
 
 
 class _Look:
@@ -378,7 +342,7 @@ def strangers(mail: Locked, names: FlagNames, now: float) -> tuple[Base | None, 
 def base_of(path: bytes) -> Base | None:
     """What the first message of a mail file says of UIDs; None where it says nothing that can be true."""
     try:
-        fd = open_message(path)
+        fd = open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

@@ -26,6 +26,8 @@ from imapd.mailstore import uidrecord
 from imapd.mailstore.errors import BadMailboxName
 from imapd.mailstore.maildir import create_file, discard, sync_directory
 from imapd.mailstore.mboxfile import begins_like_mbox
+from imapd.mailstore.mboxlock import open_file
+from imapd.mailstore.mboxrewrite import redo_path
 from imapd.model import names
 
 INBOX_FILES: Final = (b"INBOX", b"inbox", b"Inbox", b"mbox")
@@ -158,13 +160,15 @@ class Tree:
                 self._make_above(new, dir_mode)
                 with contextlib.suppress(FileNotFoundError):  # first, so that a crash leaves nothing to be done for it
                     os.rename(self.record(source), self.record(target))
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(redo_path(old), redo_path(new))
                 os.rename(old, new)
                 sync_directory(os.path.dirname(new))
                 self._tidy(os.path.dirname(old))
 
     def remove(self, directory: bytes) -> None:
         """Remove a mailbox."""
-        for path in (self.path(directory), self.record(directory)):
+        for path in (self.path(directory), self.record(directory), redo_path(self.path(directory))):
             with contextlib.suppress(OSError):
                 discard(path)
 
@@ -235,7 +239,7 @@ def _is_directory(path: bytes) -> bool:
 
 
 def _begins_like_mbox(path: bytes) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_file(path)
     try:
         return begins_like_mbox(os.read(fd, 64))
     finally:

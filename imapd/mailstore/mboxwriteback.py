@@ -27,9 +27,9 @@ from imapd.mailstore.errors import NoSpace, OverQuota, StoreError
 from imapd.mailstore.mboxfile import read_head
 from imapd.mailstore.mboxheader import Base, fields, parse, patches
 from imapd.mailstore.mboxlock import Locked
-from imapd.mailstore.mboxrewrite import Part, pwrite_all, rewrite, separated
-from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
-from imapd.mailstore.mboxsync import graves_of, kept_versions, note_replacing, read_known
+from imapd.mailstore.mboxrewrite import Part, is_half_written, pwrite_all, rewrite, separated
+from imapd.mailstore.mboxrows import Grave, Seen, pack_mask, wanted
+from imapd.mailstore.mboxsync import graves_of, read_known
 from imapd.mailstore.rows import BoxRow, MessageRow
 
 SMALL: Final = 4 << 20
@@ -103,9 +103,9 @@ def _patch(bench: Bench, box: BoxRow, mail: Locked, pending: Sequence[MessageRow
 def _cut_tail(bench: Bench, box: BoxRow, mail: Locked, graves: Sequence[Grave]) -> bool:
     """Cut off the expunged messages behind all others; whether there are any (rule 5).
 
-    Nothing where the file has been replaced already: what stands there now was not looked at.
+    Nothing where the file has been written over in part: what stands there now was not looked at.
     """
-    if not os.path.samestat(os.fstat(mail.fd), os.lstat(mail.path)):
+    if is_half_written(mail.path):
         return False
     last = bench.index.last_in_file(box.id)
     tail = [grave for grave in graves if last is None or grave.place > last.place]
@@ -116,7 +116,7 @@ def _cut_tail(bench: Bench, box: BoxRow, mail: Locked, graves: Sequence[Grave]) 
     with bench.index.settling():
         bench.index.fill_graves([grave.key for grave in tail])
         stamp = str(Seen.of(os.fstat(mail.fd)))
-        bench.index.update_box(box.id, new_stamp=stamp, cur_stamp=str(Owed(kept_versions(mail.path))), doubt=bench.now)
+        bench.index.update_box(box.id, new_stamp=stamp, doubt=bench.now)
     bench.changed.add(mail.path)
     return True
 
@@ -149,7 +149,6 @@ class _Rewriting:
         reserve.keep(spare, bench.settings.file_mode)
         if not os.path.lexists(spare):
             raise OSError(errno.ENOSPC, "no room to write down afterwards what stands where", mail.path)
-        note_replacing(bench, self._box, mail)
         rewrite(mail, self._parts())
         try:
             self._commit()
@@ -166,12 +165,8 @@ class _Rewriting:
         with bench.index.settling():  # rule 4
             bench.index.renew(before, after)
             bench.index.fill_graves([grave.key for grave in self._graves])
-            bench.index.update_box(
-                self._box.id,
-                new_stamp=str(Seen.of(os.lstat(mail.path))),
-                cur_stamp=str(Owed(kept_versions(mail.path))),
-                doubt=bench.now,
-            )
+            stamp = str(Seen.of(os.fstat(mail.fd)))
+            bench.index.update_box(self._box.id, new_stamp=stamp, doubt=bench.now)
 
     def _extents(self) -> Iterator[_Extent]:
         known: list[MessageRow | Grave] = sorted([*self._rows, *self._graves], key=lambda one: one.place)

@@ -14,12 +14,12 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
-from imapd.mailstore.errors import Corrupt
+from imapd.mailstore.errors import Corrupt, StoreError
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.maildir import PIECE
 from imapd.mailstore.places import BEGINNING, Place, Places
@@ -110,11 +110,19 @@ class LocalMessage:
     """An open message, a slice of a file. The file stays readable when it is renamed or removed meanwhile."""
 
     def __init__(
-        self, opened: Slice, size: int, loop: Loop, content: bytes | None = None, places: Places | None = None
+        self,
+        opened: Slice,
+        size: int,
+        loop: Loop,
+        content: bytes | None = None,
+        places: Places | None = None,
+        reopen: Callable[[], Slice] | None = None,
     ) -> None:
-        """places: what is known of the message, where it is to be remembered for the next time."""
+        """places: what is known of the message, where it is to be remembered for the next time. reopen: finds it again
+        where it is not in its place any more; raises StoreError."""
         self._slice: Slice | None = opened
         self._places = places or Places()
+        self._reopen = reopen
         self._loop = loop
         self._content = content
         self.size = size
@@ -160,13 +168,35 @@ class LocalMessage:
         """The message with CRLF line ends, from a place on; a piece is at most twice `size` long."""
         wire, offset, last = begin
         with disk_errors():
-            while data := _read_at(self._open(), size, offset, self._loop):
+            while offset < (opened := self._open()).octets:
+                data = _read_at(opened, size, offset, self._loop)
+                if not opened.is_there():
+                    self._find_again()
+                    continue
+                if not data:
+                    return
                 offset += len(data)
                 piece = to_wire(data, last)
                 wire += len(piece)
                 last = data[-1]
                 self._places.note(Place(wire, offset, last))
                 yield piece
+
+    def _find_again(self) -> None:
+        """Another program moved the message within its file. Raises Corrupt where it is gone: see `chunks`."""
+        octets = self._open().octets
+        with contextlib.suppress(StoreError):
+            if self._reopen is not None:
+                fresh = self._reopen()
+                self.close()
+                self._slice = fresh
+        if not self._open().is_there() or self._open().octets != octets:
+            raise Corrupt(reason="a message was removed from its file while it was read")
+
+    def taken(self) -> Slice:
+        """The open slice, which is the caller's from now on."""
+        opened, self._slice = self._open(), None
+        return opened
 
     def _open(self) -> Slice:
         if self._slice is None:

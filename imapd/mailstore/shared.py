@@ -263,7 +263,10 @@ class SharedMailbox:
                     opened = self.account.format.open_message(self.account.root, self.row, row)
                 except (FileNotFoundError, NotADirectoryError):
                     # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
-                    known = self.locked(partial(_settled if not number else _looked_at, uid=uid))
+                    known, held = self.locked(partial(_held, uid, number > 0))
+                    if held is not None:
+                        self.refresh()
+                        return self._opened(*held)
                     tried.append((row.place, row.file))
                     if tried[-3:] == tried[-1:] * 3:
                         if known == row:
@@ -325,7 +328,7 @@ class SharedMailbox:
         places = self._places_of(row.uid, octets)
         try:
             if octets == row.octets or octets == self._counted.get(row.uid):
-                return LocalMessage(opened, row.size, loop, places=places)
+                return LocalMessage(opened, row.size, loop, places=places, reopen=partial(self._slice, row.uid))
             content = read_whole(opened, loop, places) if octets <= IN_MEMORY else None
             size = count_wire(opened, loop) if content is None else len(content)
             if size != row.size:
@@ -339,6 +342,10 @@ class SharedMailbox:
         except BaseException:
             opened.close()
             raise
+
+    def _slice(self, uid: int) -> Slice:
+        """Where a message is by now that has moved within its file."""
+        return self.message(uid).taken()
 
     def _places_of(self, uid: int, octets: int) -> Places | None:
         """What is known of a message; of those that are read in one piece there is nothing to know."""
@@ -480,13 +487,7 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     return placed
 
 
-def _settled(bench: Bench, box: int, uid: int) -> MessageRow | None:
-    """The row of a message when the work on files is done."""
-    bench.format.settle(bench)
-    return bench.index.message(box, uid)
-
-
-def _looked_at(bench: Bench, box: int, uid: int) -> MessageRow | None:
-    """The row of a message when all files have been looked at."""
-    bench.format.take_in(bench, box, read_write=False, force=True)
-    return bench.index.message(box, uid)
+def _held(uid: int, again: bool, bench: Bench, box: int) -> tuple[MessageRow | None, tuple[MessageRow, Slice] | None]:
+    """The row of a message when what is known has been brought up to date, and the message where it can be opened."""
+    held = bench.format.open_held(bench, box, uid, again)
+    return bench.index.message(box, uid), held

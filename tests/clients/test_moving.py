@@ -285,7 +285,7 @@ def test_from_an_mbox_of_dovecot_and_back(house):
         house.mbsync()
         changed = seen_by(house.imapd)
     house.export()
-    for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-old-*")]:
+    for path in [*mail.glob("imapd*"), *mail.rglob(".*.imapd-redo*")]:
         # what lies beside mboxes is a mailbox for Dovecot
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -45,7 +45,9 @@ def test_a_locked_mail_file_is_waited_for_in_the_loop_without_the_accounts_lock(
     worker.loop.sleep = sleeping
     assert core_of(worker).locked(work) == "done"
     assert tries == [0, 1, 2, 3, 4, 5]
-    assert worker.loop.sleeps == [0.01, 0.02, 0.04, 0.08, 0.1]
+    assert len(worker.loop.sleeps) == 5
+    # Not longer with every try: an agent that delivers one message after another leaves it free for some milliseconds.
+    assert all(0 < pause <= 0.002 for pause in worker.loop.sleeps)
     assert other.loop.sleeps == []
 
 

@@ -108,7 +108,9 @@ def read_and_delete_in_an_mbox(place: Path, worker: Worker) -> None:
     assert list(worker.texts().values()) == TEXTS[20:]
     mailbox.close()
     assert inbox.read_bytes() == before
-    assert sorted(os.listdir(inbox.parent)) == sorted({*os.listdir(inbox.parent)} - {".inbox.imapd-new", "inbox.lock"})
+    assert sorted(os.listdir(inbox.parent)) == sorted(
+        {*os.listdir(inbox.parent)} - {".inbox.imapd-redo", ".inbox.imapd-redo-new", "inbox.lock"}
+    )
     worker.crash()
     worker = Worker(place / "ann", WaitingLoop())
     assert list(worker.texts().values()) == TEXTS[20:]

@@ -1,23 +1,23 @@
 """The mbox store among other programs: deliveries, mail readers that rewrite the file, other servers' UIDs, odd trees."""
 
+import contextlib
 import os
 import re
 import shutil
-import time
 from array import array
 from pathlib import Path
 
 import pytest
 
-from imapd.mailstore import mboxsync, mboxwriteback
+from imapd.mailstore import mboxread, mboxrewrite, mboxsync, mboxwriteback
 from imapd.mailstore.choice import Kinds
-from imapd.mailstore.errors import Denied, FileLocked, NoSuchMailbox
+from imapd.mailstore.errors import Corrupt, Denied, FileLocked, NoSuchMailbox
 from imapd.mailstore.mboxlock import take
 from imapd.mailstore.mboxtree import level_to_disk, name_of
 from imapd.mailstore.message import to_wire
 from imapd.mailstore.rebuild import GAP
 from imapd.model.flags import FlagChange
-from tests.mailstore.maildirhouse import WIRE, Crash, WaitingLoop, Worker
+from tests.mailstore.maildirhouse import WIRE, Crash, Worker
 
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
 
@@ -491,25 +491,100 @@ def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
     worker.store.close()
 
 
-def test_what_came_to_a_file_that_a_crash_replaced_is_not_lost(worker, file, monkeypatch):
+def test_what_came_to_a_file_that_a_crash_left_half_written_is_not_lost(worker, file, monkeypatch):
     mailbox = worker.open()
     mailbox.snapshot()
     mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
-    true = mboxwriteback.rewrite
 
-    def rewrite_and_crash(mail, parts):
-        true(mail, parts)
-        raise Crash
+    write = mboxrewrite.pwrite_all
 
-    monkeypatch.setattr(mboxwriteback, "rewrite", rewrite_and_crash)
+    def write_half(fd, data, offset):
+        if offset or len(data) != mboxrewrite._HEAD:
+            write(fd, data[: len(data) // 2], offset)
+            raise Crash
+        write(fd, data, offset)
+
+    monkeypatch.setattr(mboxrewrite, "pwrite_all", write_half)
     with open(file, "ab") as late:
         with pytest.raises(Crash):
             mailbox.expunge(None)
+        assert not file.read_bytes().endswith(mbox(text(2), text(3)))
         late.write(mbox(text(8)))
     monkeypatch.undo()
     other = again(worker)
     assert subjects(other) == {2: 2, 3: 3, 4: 8}
+    assert file.read_bytes().count(b"From ") == 3
     other.store.close()
+
+
+def test_a_message_is_there_for_its_readers_though_something_is_delivered_before_each_of_them(
+    worker, file, monkeypatch
+):
+    mailbox = worker.open()
+    uids = list(mailbox.snapshot().uids)
+    opened = mboxread.open_seen
+
+    def delivered_first(*arguments):
+        deliver(file, text(9))
+        return opened(*arguments)
+
+    monkeypatch.setattr(mboxread, "open_seen", delivered_first)
+    for uid in uids * 2:
+        with contextlib.closing(mailbox.message(uid)) as message:
+            assert b"Subject: %d" % uid in message.read()
+    monkeypatch.setattr(mboxread, "_opened", _mutt_was_first(file, mboxread._opened))
+    with contextlib.closing(mailbox.message(3)) as message:
+        assert b"Subject: 3" in message.read()
+    mailbox.close()
+
+
+def _mutt_was_first(file: Path, opened):
+    """Somebody rewrites the file, so that its messages move, in the moment before it is locked to read one."""
+    rewritten = []
+
+    def open_after(*arguments):
+        if not rewritten:
+            rewritten.append(True)
+            file.write_bytes(with_fields(b"Status: RO\n", mbox(text(1))) + file.read_bytes()[len(mbox(text(1))) :])
+        return opened(*arguments)
+
+    return open_after
+
+
+def test_a_long_message_that_moves_while_it_is_read_is_read_to_its_end(worker, file):
+    long = text(7, b"".join(b"%07d\r\n" % number for number in range(200_000)))
+    worker.put("INBOX", long)
+    mailbox = worker.open()
+    uid = mailbox.snapshot().uids[-1]
+    chunks = mailbox.message(uid).chunks()
+    read = next(chunks)
+    mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
+    mailbox.expunge(None)
+    assert read + b"".join(chunks) == to_wire(long)
+    chunks = mailbox.message(uid).chunks()
+    next(chunks)
+    file.write_bytes(mbox(text(2)))
+    with pytest.raises(Corrupt, match="removed"):
+        b"".join(chunks)
+    mailbox.close()
+
+
+def test_a_file_that_is_free_for_some_milliseconds_twenty_times_a_second_is_had_soon(worker, file, monkeypatch):
+    worker.look()
+    loop, lock = worker.loop, file.with_name("ann.lock")
+    began, sleep = loop.monotonic(), loop.sleep
+
+    def sleep_beside_deliveries(seconds):
+        sleep(seconds)
+        if (loop.monotonic() - began) % 0.05 < 0.04:
+            lock.write_bytes(b"0")
+        else:
+            lock.unlink(missing_ok=True)
+
+    lock.write_bytes(b"0")
+    monkeypatch.setattr(loop, "sleep", sleep_beside_deliveries)
+    worker.put()
+    assert loop.monotonic() - began < 0.1
 
 
 # Trees
@@ -592,24 +667,6 @@ def test_an_inbox_that_was_removed_comes_back_empty(worker, file):
     assert file.read_bytes() == b""
     deliver(file, text(7))
     assert list(subjects(worker).values()) == [7]
-
-
-def test_the_old_file_is_kept_for_a_while(file):
-    loop = WaitingLoop()
-    worker = Worker(file, loop)
-    mailbox = worker.open()
-    mailbox.snapshot()
-    with open(file, "ab") as late:
-        mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
-        mailbox.expunge(None)
-        late.write(mbox(text(8)))
-    assert subjects(worker) == {2: 2, 3: 3, 4: 8}
-    [old] = [path for path in file.parent.iterdir() if ".imapd-old-" in path.name]
-    loop.time = lambda: time.time() + 1_000  # type: ignore[method-assign]
-    mailbox.snapshot()
-    assert not old.exists()
-    mailbox.close()
-    worker.store.close()
 
 
 @pytest.mark.parametrize("kept", [0, 60, 200])

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from imapd.mailstore import mboxrewrite
+from imapd.mailstore import mboxlock, mboxrewrite
 from imapd.mailstore.errors import Denied, FileLocked
-from imapd.mailstore.mboxlock import STALE_AFTER, locked
-from imapd.mailstore.mboxrewrite import carry_over, old_paths, rewrite
+from imapd.mailstore.mboxlock import STALE_AFTER
+from imapd.mailstore.mboxrewrite import locked, redo_path, rewrite
 from tests.mailstore.maildirhouse import Crash, Faults
 
 WORDS = ("fcntl", "dotlock")
@@ -164,22 +164,24 @@ def test_a_link_and_a_directory_are_no_mail_files(path, tmp_path):
 # Replacing
 
 
-def test_a_new_version_takes_the_place_with_owner_mode_and_times(path):
+def test_a_new_version_is_written_over_the_old_one_with_owner_mode_and_times(path):
     os.chmod(path, 0o640)
     os.utime(path, (1_000, 2_000))
+    before = os.stat(path)
     with locked(path, WORDS, write=True) as mail:
         rewrite(mail, [NEW, (0, len(OLD))])
     seen = os.stat(path)
     assert read(path) == NEW + OLD
     assert (seen.st_mode & 0o777, seen.st_atime, seen.st_mtime) == (0o640, 1_000, 2_000)
-    assert sorted(os.listdir(os.path.dirname(path)))[-1] == b"mbox"
+    assert seen.st_ino == before.st_ino
+    assert os.listdir(os.path.dirname(path)) == [b"mbox"]
 
 
 WAITS = """
 file = open(sys.argv[1], "r+b")
 print("open", flush=True)
 fcntl.lockf(file, fcntl.LOCK_EX)
-file.seek(0, os.SEEK_END)
+file.seek(os.stat(sys.argv[1]).st_size)  # as mutt asks for the length of what has that name
 file.write(sys.argv[2].encode())
 file.flush()
 os.fsync(file.fileno())
@@ -188,85 +190,146 @@ print("delivered", flush=True)
 """
 
 
-def test_what_a_waiting_program_writes_to_the_old_file_is_carried_over(path):
+@pytest.mark.parametrize("parts", [[NEW], [NEW * 3], [(0, len(OLD)), NEW]])
+def test_a_program_that_opened_the_file_and_waits_for_its_lock_goes_on_with_the_new_version(path, parts):
     with locked(path, ("fcntl",), write=True) as mail:
         agent = Other(WAITS, path, LATE)
         assert agent.hear() == "open"
-        rewrite(mail, [NEW])
+        rewrite(mail, parts)
     assert agent.last_word() == "delivered"
-    assert read(path) == NEW
-    with locked(path, WORDS, write=True) as mail:
-        assert carry_over(mail, WORDS, time.time())
-        assert carry_over(mail, WORDS, time.time())
-    assert read(path) == NEW + LATE
-    with locked(path, WORDS, write=True) as mail:
-        assert not carry_over(mail, WORDS, time.time() + 121)
-        assert old_paths(path) == []
-    assert read(path) == NEW + LATE
+    assert read(path) == b"".join([OLD if part == (0, len(OLD)) else part for part in parts]) + LATE
 
 
-def test_an_old_file_is_kept_also_if_it_was_replaced_while_we_waited(path):
-    before = time.time() - 5
-    with locked(path, WORDS, write=True) as mail:
-        rewrite(mail, [NEW])
-    with locked(path, WORDS, write=True) as mail:
-        assert carry_over(mail, WORDS, before)
-    assert len(old_paths(path)) == 1
+BEFORE = b"".join(
+    b"From %c Mon Nov 23 10:00:00 2026\n\n%s\n\n" % (97 + number, b"%d" % number * 40) for number in range(3)
+)
+FIRST = BEFORE.index(b"\n\n" + b"1") + 2
+VERSIONS = {
+    "longer": [(0, FIRST), b"X" * 100, (FIRST, len(BEFORE))],
+    "longer by all": [NEW * 20],
+    "shorter": [(0, FIRST), (FIRST + 60, len(BEFORE))],
+    "cut off": [(0, FIRST)],
+    "as long": [(0, FIRST), BEFORE[FIRST:].replace(b"1", b"9")],
+    "the same": [(0, FIRST), BEFORE[FIRST:]],
+}
+MORE = ("pwrite", "ftruncate", "posix_fallocate")
 
 
-def test_a_program_that_writes_to_the_old_file_at_this_moment_is_waited_for(path):
-    with locked(path, WORDS, write=True) as mail:
-        rewrite(mail, [NEW])
-    [(old, _)] = old_paths(path)
-    other = Other(HOLDS, old, b"lockf", b"%d" % fcntl.LOCK_EX)
-    other.hear()
-    with locked(path, WORDS, write=True) as mail, pytest.raises(FileLocked):
-        carry_over(mail, WORDS, time.time())
-    other.end()
-    assert read(path) == NEW
+def _after(parts) -> bytes:
+    return b"".join([part if isinstance(part, bytes) else BEFORE[part[0] : part[1]] for part in parts])
 
 
+@pytest.mark.parametrize("late", [b"", LATE, LATE * 10])
 @pytest.mark.parametrize("error", [Crash, lambda: OSError(28, "No space left on device")])
-def test_whatever_happens_the_old_file_or_the_new_one_is_there(path, monkeypatch, error):
-    for at in range(1, 12):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_whatever_happens_the_old_version_or_the_new_one_is_there_with_what_came_in_then(
+    path, monkeypatch, version, error, late
+):
+    monkeypatch.setattr(mboxrewrite, "_PIECE", 16)
+    found = set()
+    for at in range(1, 200):
         with open(path, "wb") as file:
-            file.write(OLD)
-        for old, _ in old_paths(path):
-            os.unlink(old)
+            file.write(BEFORE)
         with monkeypatch.context() as context:
-            faults = Faults(context, error)
+            faults = Faults(context, error, more=MORE)
             faults.arm(at)
             try:
-                with locked(path, ("fcntl",), write=True) as mail:
-                    rewrite(mail, [NEW])
+                with mboxlock.locked(path, ("fcntl",), write=True) as mail:
+                    rewrite(mail, VERSIONS[version])
                 done = True
             except (Crash, OSError):
                 done = False
             faults.disarm()
-        assert read(path) in ((NEW,) if done else (OLD, NEW))
+        with open(path, "ab") as file:
+            file.write(late)
+        with locked(path, ("fcntl",), write=False):
+            pass
+        assert read(path) in [one + late for one in {_after(VERSIONS[version]), *([] if done else [BEFORE])}], at
+        found.add(read(path))
+        assert {entry for entry in os.listdir(os.path.dirname(path)) if entry.endswith(b"-redo")} == set(), at
+        if done:
+            break
+    assert done and at > 4
+    assert found == {_after(VERSIONS[version]) + late, BEFORE + late}
+
+
+def test_a_crash_while_what_a_crash_left_is_finished_harms_nothing(path, monkeypatch):
+    monkeypatch.setattr(mboxrewrite, "_PIECE", 16)
+    for at in range(1, 200):
+        with open(path, "wb") as file:
+            file.write(BEFORE)
+        with monkeypatch.context() as context:
+            faults = Faults(context, Crash, more=MORE)
+            monkeypatch.setattr(mboxrewrite, "_forget", lambda path: None)
+            with monkeypatch.context() as torn:
+                torn.setattr(os, "ftruncate", _crash)
+                with pytest.raises(Crash), mboxlock.locked(path, ("fcntl",), write=True) as mail:
+                    rewrite(mail, VERSIONS["shorter"])
+        monkeypatch.undo()
+        monkeypatch.setattr(mboxrewrite, "_PIECE", 16)
+        with open(path, "ab") as file:
+            file.write(LATE)
+        with monkeypatch.context() as context:
+            faults = Faults(context, Crash, more=MORE)
+            faults.arm(at)
+            try:
+                with locked(path, ("fcntl",), write=True):
+                    done = True
+            except Crash:
+                done = False
+            faults.disarm()
+        with locked(path, ("fcntl",), write=True):
+            pass
+        assert read(path) == _after(VERSIONS["shorter"]) + LATE, at
         if done:
             break
     assert done and at > 4
 
 
-def test_nothing_is_carried_over_twice_after_a_crash(path, monkeypatch):
-    with locked(path, WORDS, write=True) as mail:
-        rewrite(mail, [NEW])
-    [(old, octets)] = old_paths(path)
-    with open(old, "ab") as file:
-        file.write(LATE)
+def _crash(*_):
+    raise Crash
 
-    def crash(*_):
-        raise Crash
 
+def test_a_redo_file_of_another_file_or_a_torn_one_is_thrown_away(path, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(os, "ftruncate", crash)
-        with pytest.raises(Crash), locked(path, WORDS, write=True) as mail:
-            carry_over(mail, WORDS, time.time())
-    with locked(path, WORDS, write=True) as mail:
-        carry_over(mail, WORDS, time.time())
-    assert read(path) == NEW + LATE
-    assert os.stat(old).st_size == octets
+        context.setattr(mboxrewrite, "_apply", lambda *_: None)
+        with locked(path, WORDS, write=True) as mail:
+            rewrite(mail, [NEW])
+    redo = read(redo_path(path))
+    os.rename(path, path + b"-kept")
+    with open(path, "wb") as file:
+        file.write(OLD)
+    with locked(path, WORDS, write=True):
+        pass
+    assert read(path) == OLD and not os.path.lexists(redo_path(path))
+    for torn in (redo[:-1], redo[:100], b"", redo[:-1] + b"?", redo + b"more"):
+        with open(redo_path(path + b"-kept"), "wb") as file:
+            file.write(torn)
+        with locked(path + b"-kept", WORDS, write=True):
+            pass
+        assert read(path + b"-kept") == OLD and not os.path.lexists(redo_path(path + b"-kept"))
+
+
+def test_reading_does_not_change_the_access_time_for_which_procmail_would_wait(path):
+    os.utime(path, (1_000, 2_000))
+    with locked(path, WORDS, write=False) as mail:
+        os.read(mail.fd, 100)
+    assert os.stat(path).st_atime == 1_000
+
+
+def test_who_found_a_file_locked_can_ask_when_it_is_free_without_taking_it(path):
+    other = Other(HOLDS, path, b"lockf", b"%d" % fcntl.LOCK_EX)
+    other.hear()
+    with pytest.raises(FileLocked) as found, locked(path, WORDS, write=True):
+        pass
+    assert not found.value.is_free()
+    other.end()
+    assert found.value.is_free()
+    with open(path + b".lock", "wb") as lock:
+        lock.write(b"0")
+    assert not found.value.is_free()
+    os.unlink(path + b".lock")
+    assert found.value.is_free()
 
 
 def test_what_lacks_a_line_end_gets_one_before_more_comes(path):
