@@ -9,6 +9,7 @@ What it takes from the delivery until a client has fetched the message is printe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ KEPT = 150
 """Messages that stay in INBOX, about: mutt reads all of them each time."""
 END = "end"
 AGENTS = ("maildrop", "procmail")
+_MUTT_SECONDS = 30
 _MOST = 120.0  # seconds that anything may take in the end
 
 
@@ -49,11 +51,12 @@ class Place:
         rules.write_text(f"DEFAULT={self.file}\nLOCKSLEEP=1\n"
                          if self.is_mbox else f"DEFAULT={self.file}/\n")  # fmt: skip
         os.chmod(rules, 0o600)
-        return ["procmail", "-m", str(rules)]
+        # Without -f it would write no From_ line: a mail transfer agent hands it one.
+        return ["procmail", "-f", "a@example.org", "-m", str(rules)]
 
     def mutt(self, keys: str) -> bool:
-        """Start mutt on the mail file and type some keys; whether it came to its end. It waits for an answer where
-        something happens that it did not expect, and nobody is there to give one."""
+        """Start mutt on the mail file and type some keys; whether it came to its end. Where something happens that it did
+        not expect it forgets the rest of the keys, and it is asked once a second to quit."""
         home = self.folder / "mutt"
         (home / "Mail").mkdir(parents=True, exist_ok=True)
         kind = "mbox" if self.is_mbox else "Maildir"
@@ -66,12 +69,18 @@ class Place:
         )
         command = ["script", "-qec", f"mutt -n -F {home}/muttrc -f {self.file}", "/dev/null"]
         words = {"HOME": str(home), "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "120", "LINES": "40"}
-        try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
-                           env={**os.environ, **words})  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env={**os.environ, **words}) as running:  # fmt: skip
+            assert running.stdin is not None
+            for _ in range(_MUTT_SECONDS):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.wait(1.0)
+                    return True
+                with contextlib.suppress(BrokenPipeError):
+                    running.stdin.write(b"q")
+                    running.stdin.flush()
+            running.terminate()
+        return False
 
 
 class Worker(threading.Thread):
