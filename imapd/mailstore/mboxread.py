@@ -38,9 +38,9 @@ def open_seen(path: bytes, box: BoxRow, row: MessageRow, words: Sequence[str]) -
     """Open a message where its row says (rules 1 and 2). Raises FileNotFoundError where that is not known just now."""
     fd = open_file(path)
     try:
-        if _is_as_seen(fd, box):
+        if _is_as_seen(fd, path, box):
             opened = _opened(fd, path, row)
-            if _is_as_seen(fd, box):
+            if _is_as_seen(fd, path, box):
                 return opened
         try:
             with mboxlock.locked(path, words, write=False):
@@ -66,9 +66,9 @@ def read_together(path: bytes, box: BoxRow, rows: Sequence[MessageRow], read: Re
     try:
         fd = open_file(path)
         try:
-            is_as_seen = _is_as_seen(fd, box)
+            is_as_seen = _is_as_seen(fd, path, box)
             del room[read(fd, [room], start) :]
-            is_as_seen = is_as_seen and _is_as_seen(fd, box)
+            is_as_seen = is_as_seen and _is_as_seen(fd, path, box)
         finally:
             os.close(fd)
     except BlockingIOError:
@@ -141,6 +141,6 @@ def _opened(fd: int, path: bytes, row: MessageRow) -> Slice:
     return Slice(fd, body, len(text) + length, text, len(head.octets) - len(text), is_there)
 
 
-def _is_as_seen(fd: int, box: BoxRow) -> bool:
+def _is_as_seen(fd: int, path: bytes, box: BoxRow) -> bool:
     seen = Seen.read(box.new_stamp)
-    return seen.times == PART or seen == Seen.of(os.fstat(fd))
+    return (seen.times == PART or seen == Seen.of(os.fstat(fd))) and not is_half_written(path)

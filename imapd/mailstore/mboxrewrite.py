@@ -18,7 +18,9 @@ Rules:
 4. What other programs added after a crash stands behind the longer version of the two, and is kept. Nothing helps
    where one rewrites a file that is half written; our dotlock keeps those out that ask for it, until a worker looks.
 5. The times of the file are what they were: other programs tell new mail by them.
-6. It is written from its beginning on, and not in the tick of the clock in which it changed last: whoever reads
+6. While there is a redo file, nothing is believed by the times of the mail file: after a power cut it may have octets
+   of the new version and the times of the old one.
+7. It is written from its beginning on, and not in the tick of the clock in which it changed last: whoever reads
    without a lock sees by the times, or by the beginning of a message, whether that is where it was.
 """
 
@@ -27,7 +29,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import chain
 from typing import Final
@@ -51,18 +53,25 @@ Part = bytes | tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What a redo file is for: the file with that inode has `old` octets, and from `start` on is to be what stands in
-    the redo file, `new` octets in all. changed: the digest of what the old version has from `mark` on."""
+    the redo file, `new` octets in all. changed: the digest of what the old version has from `mark` on; beyond: of what
+    it has from the next of the file system's blocks on."""
 
     inode: int
     start: int
     old: int
     new: int
+    block: int
     changed: str
+    beyond: str
 
     @property
     def mark(self) -> int:
         """Of a file that grows, where it begins to change; of one that shrinks, what is cut off."""
         return self.start if self.new > self.old else self.new
+
+    @property
+    def next_block(self) -> int:
+        return min(self.old, -(-self.mark // self.block) * self.block)
 
 
 def redo_path(path: bytes) -> bytes:
@@ -107,7 +116,7 @@ def finish(mail: Locked) -> None:
         with _open_redo(mail.path) as redo:
             plan = _read_plan(redo)
             seen = os.fstat(mail.fd)
-            if plan is not None and plan.inode == seen.st_ino and _is_to_do(mail.fd, plan, seen.st_size):
+            if plan is not None and plan.inode == seen.st_ino and _is_to_do(mail.fd, redo, plan, seen.st_size):
                 if seen.st_size > plan.old > plan.new:
                     whole = _octets(redo, _HEAD, os.fstat(redo).st_size)
                     plan = _write_redo(mail, plan.start, seen.st_size, chain(whole, [(plan.old, seen.st_size)]))
@@ -119,14 +128,27 @@ def finish(mail: Locked) -> None:
     _forget(mail.path)
 
 
-def _is_to_do(fd: int, plan: _Plan, size: int) -> bool:
+def _is_to_do(fd: int, redo: int, plan: _Plan, size: int) -> bool:
     """Whether the file is still, or in part, the old version (rule 3)."""
     if size < max(plan.old, plan.new):
         return False  # it shrank already, or had not begun to grow
     if plan.new <= plan.old:
-        return _digest(fd, plan.new, plan.old) == plan.changed
-    is_old = _digest(fd, plan.start, plan.old) == plan.changed
-    return not is_old or not any(any(piece) for piece in _octets(fd, plan.old, plan.new))
+        return _digest(fd, plan.mark, plan.old) == plan.changed or (
+            # Before a file is shorter on the disk there may be zeros in it, to the end of what is its last block then.
+            not any(any(piece) for piece in _octets(fd, plan.mark, plan.next_block))
+            and _digest(fd, plan.next_block, plan.old) == plan.beyond
+        )
+    return _digest(fd, plan.start, plan.old) != plan.changed or _is_room(fd, redo, plan)
+
+
+def _is_room(fd: int, redo: int, plan: _Plan) -> bool:
+    """Whether what stands behind the old version is room for the new one, with pieces of it that may be there before
+    anything else after a power cut; and not what another program added before it had room."""
+    wanted = _octets(redo, _HEAD + plan.old - plan.start, _HEAD + plan.new - plan.start)
+    for piece, new in zip(_octets(fd, plan.old, plan.new), wanted, strict=True):
+        if piece != new and any(octet and octet != other for octet, other in zip(piece, new, strict=True)):
+            return False
+    return True
 
 
 # The redo file
@@ -143,8 +165,10 @@ def _write_redo(mail: Locked, start: int, old: int, rest: Iterable[Part]) -> _Pl
             write_all(fd, b"\n".rjust(_HEAD))
             _write_parts(mail, fd, rest)
             new = start + os.fstat(fd).st_size - _HEAD
-            changed = _digest(mail.fd, start if new > old else new, old)
-            plan = _Plan(os.fstat(mail.fd).st_ino, start, old, new, changed)
+            seen = os.fstat(mail.fd)
+            plan = _Plan(seen.st_ino, start, old, new, max(1, seen.st_blksize), "", "")
+            changed, beyond = [_digest(mail.fd, mark, old) for mark in (plan.mark, plan.next_block)]
+            plan = replace(plan, changed=changed, beyond=beyond)
             pwrite_all(fd, _line(plan, fd), 0)
             os.fsync(fd)
         finally:
@@ -158,7 +182,7 @@ def _write_redo(mail: Locked, start: int, old: int, rest: Iterable[Part]) -> _Pl
 
 
 def _line(plan: _Plan, fd: int) -> bytes:
-    said = f"{plan.inode} {plan.start} {plan.old} {plan.new} {plan.changed}"
+    said = f"{plan.inode} {plan.start} {plan.old} {plan.new} {plan.block} {plan.changed} {plan.beyond}"
     whole = _digest(fd, _HEAD, os.fstat(fd).st_size, said.encode())
     return f"{_MAGIC.decode()} {said} {whole}".encode().ljust(_HEAD - 1) + b"\n"
 
@@ -167,10 +191,10 @@ def _read_plan(fd: int) -> _Plan | None:
     """What a redo file says; None where it is not whole."""
     line = os.pread(fd, _HEAD, 0)
     words = line.split()
-    if len(words) != 7 or words[0] != _MAGIC:
+    if len(words) != 9 or words[0] != _MAGIC:
         return None
-    inode, start, old, new = [int(word) for word in words[1:5]]
-    plan = _Plan(inode, start, old, new, words[5].decode())
+    inode, start, old, new, block = [int(word) for word in words[1:6]]
+    plan = _Plan(inode, start, old, new, block, words[6].decode(), words[7].decode())
     return plan if _line(plan, fd) == line else None
 
 
@@ -231,7 +255,7 @@ def _flush(fd: int, gathered: bytearray, least: int) -> int:
 
 
 def _apply(mail: Locked, redo: int, plan: _Plan, seen: os.stat_result) -> None:
-    """Write the file over (rules 3 and 6). Raises OSError; what can be taken back then is."""
+    """Write the file over (rules 3 and 7). Raises OSError; what can be taken back then is."""
     if plan.new > seen.st_size:
         try:
             os.posix_fallocate(mail.fd, seen.st_size, plan.new - seen.st_size)

@@ -29,7 +29,7 @@ from imapd.mailstore.maildir import sync_directory
 from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, open_file
-from imapd.mailstore.mboxrewrite import locked, rewrite
+from imapd.mailstore.mboxrewrite import is_half_written, locked, rewrite
 from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, Stranger, mask_in_file, pack_mask, stranger_of
 from imapd.mailstore.mboxusual import HEADER_LIMIT
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
@@ -60,7 +60,7 @@ def agrees(path: bytes, box: BoxRow, now: float) -> bool:
         return False
     if box.doubt and not 0 <= now - box.doubt < _patience(seen.end):
         return False
-    return not box.cur_stamp
+    return not (box.cur_stamp or is_half_written(path))
 
 
 def _patience(octets: int) -> float:

@@ -556,16 +556,20 @@ def test_a_long_message_that_moves_while_it_is_read_is_read_to_its_end(worker, f
     worker.put("INBOX", long)
     mailbox = worker.open()
     uid = mailbox.snapshot().uids[-1]
-    chunks = mailbox.message(uid).chunks()
+    message = mailbox.message(uid)
+    chunks = message.chunks()
     read = next(chunks)
     mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Deleted"}))
     mailbox.expunge(None)
     assert read + b"".join(chunks) == to_wire(long)
-    chunks = mailbox.message(uid).chunks()
+    message.close()
+    message = mailbox.message(uid)
+    chunks = message.chunks()
     next(chunks)
     file.write_bytes(mbox(text(2)))
     with pytest.raises(Corrupt, match="removed"):
         b"".join(chunks)
+    message.close()
     mailbox.close()
 
 

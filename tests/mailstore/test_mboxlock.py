@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import subprocess
 import sys
 import time
@@ -253,20 +254,41 @@ def test_whatever_happens_the_old_version_or_the_new_one_is_there_with_what_came
     assert found == {_after(VERSIONS[version]) + late, BEFORE + late}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_whichever_blocks_a_power_cut_left_of_the_new_version_it_is_there_in_the_end(path, monkeypatch, version):
+    new, chance = _after(VERSIONS[version]), random.Random(7)
+    for number in range(40):
+        with open(path, "wb") as file:
+            file.write(BEFORE)
+        with monkeypatch.context() as context:
+            context.setattr(mboxrewrite, "_forget", lambda path: None)
+            with locked(path, ("fcntl",), write=True) as mail:
+                rewrite(mail, VERSIONS[version])
+        # It was not cut yet, and of its blocks the old ones, zeros where it had grown, or the new ones are on the disk.
+        room = max(len(BEFORE), len(new))
+        old, written = BEFORE.ljust(room, b"\0"), new + BEFORE[len(new) :]
+        begun = (len(BEFORE) // 16, 0)[number % 2]  # so that half of them show none of what changed before the room
+        blocks = [(old, written)[at >= begun * 16 and chance.random() < 0.5][at : at + 16] for at in range(0, room, 16)]
+        left = bytearray(b"".join(blocks))
+        if len(new) < len(BEFORE) and number % 4 > 1:  # it was about to be cut, and its last block is so already
+            left[len(new) : (len(new) // 4096 + 1) * 4096] = bytes(min(len(left), 4096) - len(new))
+        late = LATE * (number % 3)
+        with open(path, "r+b") as file:
+            file.write(left + late)
+        with locked(path, ("fcntl",), write=True):
+            pass
+        assert read(path) == new + late, number
+
+
 def test_a_crash_while_what_a_crash_left_is_finished_harms_nothing(path, monkeypatch):
     monkeypatch.setattr(mboxrewrite, "_PIECE", 16)
     for at in range(1, 200):
         with open(path, "wb") as file:
             file.write(BEFORE)
         with monkeypatch.context() as context:
-            faults = Faults(context, Crash, more=MORE)
-            monkeypatch.setattr(mboxrewrite, "_forget", lambda path: None)
-            with monkeypatch.context() as torn:
-                torn.setattr(os, "ftruncate", _crash)
-                with pytest.raises(Crash), mboxlock.locked(path, ("fcntl",), write=True) as mail:
-                    rewrite(mail, VERSIONS["shorter"])
-        monkeypatch.undo()
-        monkeypatch.setattr(mboxrewrite, "_PIECE", 16)
+            context.setattr(os, "ftruncate", _crash)
+            with pytest.raises(Crash), mboxlock.locked(path, ("fcntl",), write=True) as mail:
+                rewrite(mail, VERSIONS["shorter"])
         with open(path, "ab") as file:
             file.write(LATE)
         with monkeypatch.context() as context:
