@@ -4,7 +4,6 @@ finished answers, what crashes left. Reads only.
 
 import contextlib
 import os
-from array import array
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,7 +11,7 @@ from imapd.mailstore import findings, floors, maildir, quotafile, rendered, tree
 from imapd.mailstore.columnfile import ColumnFile
 from imapd.mailstore.findings import ENTRY, Inventory, Sight
 from imapd.mailstore.index import Index
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.runs import MARKS, Messages, RunFile, RunStamp
 
 _AT_ONCE: Final = 2_000
@@ -76,19 +75,19 @@ def _examine_remains(sight: Sight, index: Index, boxes: Sequence[BoxRow]) -> Non
 
 def examine_rows(sight: Sight, told: Inventory) -> None:
     """What the rows of a mailbox say of themselves, and what was finished of them."""
-    box, rows = told.box, told.rows
+    box, columns = told.box, told.columns
     path = sight.folder(box)
-    if rows and rows[-1].uid >= box.uidnext:
-        sight.found(findings.UIDS, path, box, rows[-1].uid)
-    if any(row.modseq > box.modseq for row in rows):
+    if columns.uids and columns.uids[-1] >= box.uidnext:
+        sight.found(findings.UIDS, path, box, columns.uids[-1])
+    if max(columns.modseqs, default=0) > box.modseq:
         sight.found(findings.MODSEQ, path, box)
-    octets = sum(row.size for row in rows)
+    octets = sum(columns.sizes)
     if box.octets != octets:
         sight.found(findings.COUNT, path, box, 0, f"{octets} octets, counted are {box.octets}")
-    _examine_runs(sight, box, rows)
+    _examine_runs(sight, box, Messages(columns.uids, columns.sizes, columns.dates))
 
 
-def _examine_runs(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None:
+def _examine_runs(sight: Sight, box: BoxRow, messages: Messages) -> None:
     beginning = b"%d-%d" % (box.id, box.uidvalidity)
     good = {
         rendered.path_of(sight.root, box.id, box.uidvalidity, subject): subject
@@ -99,21 +98,19 @@ def _examine_runs(sight: Sight, box: BoxRow, rows: Sequence[MessageRow]) -> None
         if path.startswith(columns):
             continue  # whoever reads it compares it with the rows
         if rendered.mailbox_of(path) == beginning and (
-            path not in good or not _are_good(sight, path, RunStamp(box.id, box.uidvalidity, good[path]), rows)
+            path not in good or not _are_good(sight, path, RunStamp(box.id, box.uidvalidity, good[path]), messages)
         ):
             sight.found(findings.CACHE, path, box)
 
 
-def _are_good(sight: Sight, path: bytes, stamp: RunStamp, rows: Sequence[MessageRow]) -> bool:
+def _are_good(sight: Sight, path: bytes, stamp: RunStamp, messages: Messages) -> bool:
     file = RunFile(path, stamp)
     file.refresh()
     sight.pace(len(file) * ENTRY // 8)  # its columns
-    uids = array("I", [row.uid for row in rows])
+    uids = messages.uids
     missing = len(file.missing(uids))
     with contextlib.suppress(OSError):
-        for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start : start + _AT_ONCE]
-            sizes, dates = array("Q", [row.size for row in some]), array("q", [row.date for row in some])
-            messages = Messages(uids[start : start + _AT_ONCE], sizes, dates)
-            sight.pace(sum(map(len, file.read(messages, [(0, MARKS + 1)], os.pread))))
+        for start in range(0, len(uids), _AT_ONCE):
+            some = messages.of(range(start, min(start + _AT_ONCE, len(uids))))
+            sight.pace(sum(map(len, file.read(some, [(0, MARKS + 1)], os.pread))))
     return not file.is_broken and len(file.missing(uids)) == missing

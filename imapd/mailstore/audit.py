@@ -108,7 +108,7 @@ class Audit:
         self._pace = Pacer(terms.budget, loop.monotonic, wait)
         hashing = terms.text_budget > 0
         text_pace = Pacer(terms.text_budget, loop.monotonic, wait) if hashing else self._pace
-        self._manner = Manner(hashing, self._pace, text_pace, as_user=True)
+        self._manner = Manner(hashing, pace=self._pace, text_pace=text_pace, as_user=True)
         self._round = _read(terms.state)
 
     def run(self) -> None:

@@ -5,13 +5,13 @@ for each of them, or leaves it and says so; which one that is stands in `is_left
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from imapd.mailstore.formats import MailFormat
-    from imapd.mailstore.rows import BoxRow, MessageRow
+    from imapd.mailstore.rows import BoxRow, Columns, MessageRow
 
 Pace = Callable[[int], None]
 """Called when about so many octets have been read, while nothing is locked and no database open; it may wait."""
@@ -99,13 +99,26 @@ class Finding(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """What the index says of a mailbox at one moment: its row, its messages ascending by UID, the names of its
-    keywords; graves: the key of each expunged message whose file is to be removed, and the path."""
+    """What the index says of a mailbox.
 
-    box: "BoxRow"
-    rows: "Sequence[MessageRow]"
-    keywords: Sequence[str]
+    columns: all of it at one moment; graves: the key of each expunged message whose file is to be removed, and its
+    path; rows: the messages ascending by UID, of a large mailbox read anew and a piece at a time whenever they are gone
+    through, since a million of them would take half a GB.
+    """
+
+    columns: "Columns"
     graves: Sequence[tuple[int, bytes]]
+    rows: "Iterable[MessageRow]"
+
+    @property
+    def box(self) -> "BoxRow":
+        """The mailbox at that moment."""
+        return self.columns.box
+
+    @property
+    def keywords(self) -> Sequence[str]:
+        """The names of its keywords."""
+        return self.columns.keywords
 
 
 @dataclass(slots=True)

@@ -267,6 +267,10 @@ class Index(BulkTable):
             rows += self._messages("WHERE id BETWEEN ? AND ? AND mask & ? ORDER BY id", (*keys, bits))
         return rows
 
+    def rows_after(self, box: int, uid: int, most: int) -> list[MessageRow]:
+        """So many of the messages with higher UIDs, ascending."""
+        return self._messages("WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", (box << 32 | uid, span(box)[1], most))
+
     def whole(self, box: int) -> tuple[BoxRow, list[MessageRow]] | None:
         """A mailbox and all its messages at one moment; None where it is gone."""
         with self._reading():

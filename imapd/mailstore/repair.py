@@ -60,7 +60,7 @@ def repair(core: AccountCore, before: Report, hashing: bool = False, accept: boo
 
 def _verified(core: AccountCore, hashing: bool) -> Report:
     core.close()  # what only looks must not share a process with a handle that writes
-    return verify(core.root, core.format, core.loop.time(), core.loop.sleep, Manner(hashing))
+    return verify(core.root, core.format, core.loop.time(), core.loop.sleep, Manner(hashing, remembering=hashing))
 
 
 def _mend(core: AccountCore, work: Sequence[Finding]) -> None:

@@ -16,9 +16,11 @@ import contextlib
 import os
 import shutil
 import tempfile
+from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 from imapd.mailstore import accountcheck, findings, floors, hashes
@@ -27,7 +29,7 @@ from imapd.mailstore.findings import ENTRY, Finding, Inventory, Pace, Sight, wit
 from imapd.mailstore.formats import MailFormat, Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow, Columns, MessageRow
 from imapd.mailstore.schema import VERSION
 
 Result = TypeVar("Result")
@@ -36,6 +38,8 @@ _LOOKS: Final = 3
 _PAUSE: Final = 0.2
 """Seconds between two looks: a commit and the renames that follow it take milliseconds."""
 _PATIENCE: Final = 10.0
+_PIECE: Final = 20_000
+"""Rows that are in memory at a time: 7 MB."""
 _AHEAD: Final = 64
 """Messages that the disk is asked for before they are read. Threads would wait for one another (for the interpreter's
 lock) longer than for the disk: four of them read 70 MB/s of small messages where one reads 200."""
@@ -49,7 +53,7 @@ class Report:
     """What there is in an account, and what is wrong with it.
 
     waiting: what has come and nobody has looked for; unhashed: the messages of which no hash is kept; hashes: those
-    that were made. is_used: whether the account has ever been opened here.
+    that were made, where they are to be told. is_used: whether the account has ever been opened here.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -64,13 +68,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to look. hashing: read the messages as well; pace: how fast everything else is read, text_pace: the messages.
+    """How to look.
+
+    hashing: read the messages as well; remembering: tell their hashes; text_pace: how fast messages are read, pace:
+    everything else.
 
     as_user: in a process that works on the account too. There rule 1 cannot be kept to the letter, for SQLite shares
     the memory beside an index among all its users in a process: what is open somewhere is opened as others open it.
     """
 
     hashing: bool = False
+    remembering: bool = False
     pace: Pace = without_rest
     text_pace: Pace = without_rest
     as_user: bool = False
@@ -222,13 +230,13 @@ class _Look:
         return boxes
 
     def _examine(self, box: BoxRow) -> None:
-        told = self._books.read(lambda index: _inventory(index, box.id))
+        told = self._books.read(lambda index: self._inventory(index, box))
         if told is None:
             return  # deleted just now
         box = told.box
-        self._report.messages += len(told.rows)
-        self._report.octets += sum(row.size for row in told.rows)
-        self._sight.pace(len(told.rows) * ENTRY)
+        self._report.messages += len(told.columns.uids)
+        self._report.octets += sum(told.columns.sizes)
+        self._sight.pace(len(told.columns.uids) * ENTRY)
         try:
             self._sight.format.examine(self._sight, told)
             accountcheck.examine_rows(self._sight, told)
@@ -239,12 +247,20 @@ class _Look:
         except OSError as error:
             self._unreadable(box, 0, error)
 
+    def _inventory(self, index: Index, box: BoxRow) -> Inventory | None:
+        graves = [(key, path) for key, path in index.graves() if key >> 32 == box.id]
+        if box.messages > _PIECE:
+            columns = index.columns(box.id)
+            return Inventory(columns, graves, _Rows(self._books, box.id, self._sight.pace)) if columns else None
+        whole = index.whole(box.id)
+        return Inventory(_columns(whole[0], index.keywords(box.id), whole[1]), graves, whole[1]) if whole else None
+
     def _unreadable(self, box: BoxRow, uid: int, error: OSError) -> None:
         path = error.filename or self._sight.folder(box)
         self._sight.found(findings.UNREADABLE, path, box, uid, str(error.strerror))
 
-    def _hash(self, box: BoxRow, rows: Sequence[MessageRow]) -> None:
-        wanted = [row for row in rows if self._suspects is None or (box.name, row.uid) in self._suspects]
+    def _hash(self, box: BoxRow, rows: Iterable[MessageRow]) -> None:
+        wanted = (row for row in rows if self._suspects is None or (box.name, row.uid) in self._suspects)
         folder = self._sight.folder(box)
         with contextlib.closing(self._texts(box, wanted)) as texts:
             for row, text in texts:
@@ -256,7 +272,7 @@ class _Look:
                     text.close()
                 self._manner.text_pace(text.octets)
 
-    def _texts(self, box: BoxRow, rows: Sequence[MessageRow]) -> Generator[tuple[MessageRow, Slice], None, None]:
+    def _texts(self, box: BoxRow, rows: Iterable[MessageRow]) -> Generator[tuple[MessageRow, Slice], None, None]:
         """The messages, open; those that come after have been asked of the disk. Who takes one closes it."""
         ahead: deque[tuple[MessageRow, Slice]] = deque()
         root, open_message = self._sight.root, self._sight.format.open_message
@@ -282,7 +298,8 @@ class _Look:
     def _compare(self, box: BoxRow, row: MessageRow, folder: bytes, digest: bytes, size: int) -> None:
         key = hashes.key(row)
         known = self._known.get(key)
-        self._report.hashes.setdefault(key, set()).add(digest)
+        if self._manner.remembering:
+            self._report.hashes.setdefault(key, set()).add(digest)
         if known is None:
             self._report.unhashed += 1
         elif digest not in known:
@@ -291,9 +308,32 @@ class _Look:
             self._sight.found(findings.SIZE, folder, box, row.uid, f"{size} octets on the wire")
 
 
-def _inventory(index: Index, box_id: int) -> Inventory | None:
-    whole = index.whole(box_id)
-    if whole is None:
-        return None
-    graves = [(key, path) for key, path in index.graves() if key >> 32 == box_id]
-    return Inventory(*whole, index.keywords(box_id), graves)
+class _Rows:
+    """The messages of a large mailbox; each piece is read when it is come to."""
+
+    def __init__(self, books: _Books, box: int, pace: Pace) -> None:
+        self._books = books
+        self._box = box
+        self._pace = pace
+
+    def __iter__(self) -> Iterator[MessageRow]:
+        last = 0
+        while piece := self._books.read(partial(self._after, last)):
+            self._pace(len(piece) * ENTRY)
+            yield from piece
+            last = piece[-1].uid
+
+    def _after(self, uid: int, index: Index) -> list[MessageRow]:
+        return index.rows_after(self._box, uid, _PIECE)
+
+
+def _columns(box: BoxRow, keywords: tuple[str, ...], rows: Sequence[MessageRow]) -> Columns:
+    return Columns(
+        box,
+        keywords,
+        array("I", [row.uid for row in rows]),
+        array("Q", [row.mask for row in rows]),
+        array("Q", [row.modseq for row in rows]),
+        array("Q", [row.size for row in rows]),
+        array("q", [row.date for row in rows]),
+    )
