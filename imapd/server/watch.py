@@ -40,6 +40,8 @@ MASK = (
 # What the store keeps for itself beside the mail comes and goes without anything having happened to the mail.
 OWN = "imapd-"
 # A mail file that is a file: what is written to it counts, and that another one takes its place.
+# A directory that is removed or moved away.
+GONE = flags.MOVE_SELF | flags.DELETE_SELF | flags.IGNORED
 FILE_MASK = flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.DELETE_SELF
 BLIND = ("nfs", "cifs", "smb", "9p", "ceph", "gluster", "lustre", "afs", "gpfs", "ocfs2", "gfs2", "fuse", "virtiofs")
 
@@ -145,11 +147,12 @@ class Watch:
         self._look_at(place)
 
     def _end(self, place: Place) -> None:
-        if place.number is None or self._numbers.pop(place.number, None) is None:
+        number, place.number = place.number, None
+        if number is None or self._numbers.pop(number, None) is None:
             return
         try:
             if self._inotify is not None:
-                self._inotify.rm_watch(place.number)
+                self._inotify.rm_watch(number)
         except OSError:
             pass  # the kernel ended it already, the directory being gone
 
@@ -170,16 +173,9 @@ class Watch:
             if place is None or event.name.startswith(OWN):
                 continue
             self._changed.add(place)
-            if place.is_file:
-                if event.mask & ~flags.MODIFY:
-                    self._end(place)  # perhaps another file is there now
-                    place.number = None
-                    self._begin(place)
-            elif event.mask & flags.IGNORED:
-                # The directory is gone, or moved away: one of that name may come back.
-                del self._numbers[event.wd]
-                place.number = None
-                self._look_at(place)
+            if event.mask & (~flags.MODIFY if place.is_file else GONE):
+                self._end(place)  # perhaps another one is there now
+                self._begin(place)
         if self._changed and self._ringer is None:
             self._ringer = gevent.spawn_later(self._pause(), self._ring)
 
@@ -212,8 +208,10 @@ class Watch:
             for place in places:
                 seen = look(place.path)
                 if seen != place.look:
-                    place.look = seen
+                    was_missing, place.look = place.look is None, seen
                     self._changed.add(place)
+                    if was_missing:
+                        self._begin(place)
                 if time.monotonic() - began > 0.002:
                     gevent.sleep(1e-6)
                     began = time.monotonic()

@@ -277,6 +277,29 @@ def test_a_folder_that_was_removed_and_comes_back_rings(tmp_path):
     watch.close()
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_was_missing_when_its_watch_began_is_heard_of_by_the_kernel_once_it_is_there(tmp_path, kind):
+    place, other = tmp_path / "place", tmp_path / "other"
+    watch, bell = Watch(poll=0.1), Bell()
+    watch.add([str(place)], bell)
+    make = {"file": lambda path: path.write_bytes(b""), "folder": lambda path: path.mkdir()}[kind]
+    for _ in range(2):
+        make(other)
+        other.rename(place)
+        settle(0.3)
+        rings = bell.rings
+        assert rings and watch._numbers and watch._poller is None
+        change = (lambda: place.write_bytes(b"From x\n")) if kind == "file" else (place / "new").mkdir
+        change()
+        settle()
+        assert bell.rings == rings + 1
+        place.rename(tmp_path / "away")
+        settle()
+        assert bell.rings > rings + 1 and not watch._numbers  # what is somewhere else now is not listened to
+        (tmp_path / "away").rename(tmp_path / f"away-{rings}")
+    watch.close()
+
+
 def ports_of(places):
     return [sock.getsockname()[1] for place in places for sock in place.sockets]
 
