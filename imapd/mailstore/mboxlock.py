@@ -159,7 +159,7 @@ def _dotlock(path: bytes, may_miss: bool) -> bytes | None:
     lock = path + b".lock"
     for _ in range(2):
         try:
-            fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            _make(lock)
         except FileExistsError:
             if not _remove_stale(path, lock):
                 break
@@ -175,10 +175,41 @@ def _dotlock(path: bytes, may_miss: bool) -> bytes | None:
                 f"directory, or set mbox_locks to `fcntl, dotlock_try` if no program relies on dotlocks alone",
             ) from error
         _held.add(lock)
-        with contextlib.closing(_Descriptor(fd)), contextlib.suppress(OSError):
-            os.write(fd, b"%d:%s" % (os.getpid(), _HOST))  # on a full disk it locks without saying who
         return lock
     raise FileLocked(reason=f"another program holds {os.fsdecode(lock)}")
+
+
+def _make(lock: bytes) -> None:
+    """Make the file of a dotlock. Raises FileExistsError, OSError."""
+    if _make_at_once(lock):
+        return
+    fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with contextlib.closing(_Descriptor(fd)):
+        _sign(fd)
+
+
+def _make_at_once(lock: bytes) -> bool:
+    """Make it with its content: where a process dies between the two, nobody knows that its lock is stale. Whether the
+    file system can do that. Raises FileExistsError."""
+    try:
+        fd = os.open(os.path.dirname(lock), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return False
+    with contextlib.closing(_Descriptor(fd)):
+        _sign(fd)
+        try:
+            # With a directory, which the path does not need, the link is followed (linkat(2)).
+            os.link(b"/proc/self/fd/%d" % fd, lock, src_dir_fd=fd, follow_symlinks=True)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def _sign(fd: int) -> None:
+    with contextlib.suppress(OSError):  # on a full disk it locks without saying who
+        os.write(fd, b"%d:%s" % (os.getpid(), _HOST))
 
 
 class _Descriptor:

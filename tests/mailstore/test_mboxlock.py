@@ -144,7 +144,7 @@ def test_a_directory_without_rights_is_an_error_or_done_without(path, monkeypatc
     made = os.open
 
     def refused(name, flags, *rest, **named):
-        if name == path + b".lock":
+        if name in (path + b".lock", os.path.dirname(path)):
             raise PermissionError(13, "Permission denied", name)
         return made(name, flags, *rest, **named)
 
@@ -362,3 +362,25 @@ def test_what_lacks_a_line_end_gets_one_before_more_comes(path):
         assert mboxrewrite.separated(file.fileno(), 7) == b"\n"
         assert mboxrewrite.separated(file.fileno(), 8) == b""
         assert mboxrewrite.separated(file.fileno(), 0) == b""
+
+
+def test_who_dies_while_he_makes_his_dotlock_keeps_nobody_out(path):
+    process = os.fork()
+    if not process:
+        os.write = lambda *_: os._exit(0)  # in the child alone
+        try:
+            with locked(path, WORDS, write=True):
+                pass
+        finally:
+            os._exit(1)
+    assert os.waitpid(process, 0)[1] == 0
+    with locked(path, WORDS, write=True):
+        pass
+
+
+def test_where_files_have_names_from_the_first_a_dotlock_is_made_all_the_same(path, monkeypatch):
+    monkeypatch.setattr(os, "O_TMPFILE", -1)
+    with locked(path, WORDS, write=True):
+        assert read(path + b".lock").startswith(b"%d:" % os.getpid())
+    with locked(path, WORDS, write=True):
+        pass
