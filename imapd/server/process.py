@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import signal
+import sys
 from typing import Any
 
 import gevent
@@ -17,6 +18,9 @@ from imapd.server.loop import GeventLoop
 logger = logging.getLogger("imapd.server.process")
 
 _PR_SET_NAME = 15  # prctl(2)
+# Seconds that a thread of the pools may keep the interpreter while the loop waits for it; Python's own 5 ms would be more
+# than a connection may keep the loop.
+_SWITCH = 0.001
 
 
 def begin(name: str, ended: Event) -> GeventLoop:
@@ -28,6 +32,7 @@ def begin(name: str, ended: Event) -> GeventLoop:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     memory.use_few_arenas()
+    sys.setswitchinterval(_SWITCH)
     gevent.reinit()  # where the process that forked us had a loop, it is not ours
     loop = GeventLoop()
     gevent.get_hub().print_exception = _log_exception
