@@ -18,8 +18,8 @@ from imapd.server.loop import GeventLoop
 logger = logging.getLogger("imapd.server.process")
 
 _PR_SET_NAME = 15  # prctl(2)
-# Seconds that a thread of the pools may keep the interpreter while the loop waits for it; Python's own 5 ms would be more
-# than a connection may keep the loop.
+# Seconds that a thread of the pools may keep the interpreter while the loop waits for it; Python's own 5 ms would be
+# more than a connection may keep the loop.
 _SWITCH = 0.001
 
 
