@@ -5,7 +5,7 @@ Rules:
 1. `locked` is the only way to write: it takes the account's lock, gives the work a Bench in a disk thread, and rings
    the bells of changed mailboxes when the work is done. Work that finds a mail file locked by another program raises
    FileLocked before it has changed anything; it is waited for in the loop, without our lock, and done again.
-2. Reading in the loop uses `reader`, which never waits and which nothing else writes through.
+2. Reading in the loop uses `reader`, which never waits and which nothing else writes through (mailstore/reader).
 3. The index is looked at each time the lock is taken: if its file was removed or replaced, it is opened anew. If SQLite
    found damage and a check confirms it, the file is put aside (mailstore/indexfile) and a new index is made from the
    files. New rows mean a new UIDVALIDITY, so no client believes an old UID. The same is done for mailboxes of which an
@@ -44,9 +44,10 @@ from imapd.mailstore.errors import (
 )
 from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
-from imapd.mailstore.indexfile import INDEX_FILE, IndexFile
+from imapd.mailstore.indexfile import INDEX_FILE, IndexFile, Look
 from imapd.mailstore.lock import PATIENCE, AccountLock
 from imapd.mailstore.quota import NO_LIMITS
+from imapd.mailstore.reader import Reader
 from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
@@ -96,10 +97,9 @@ class AccountCore:
         self._path = root + b"/" + INDEX_FILE
         self._file = IndexFile(self._path, settings.file_mode)
         self._writer: Index | None = None
-        self._reader: Index | None = None
+        self._reader = Reader(self._path, self._file, loop)
         self._identity: tuple[int, int, int] | None = None
         self._is_doubtful = False
-        self._unchanging = False
         self.background = background
         self.arrivals = Arrivals(self)
         self._afterwork = Afterwork(loop, self._settle_some)
@@ -108,7 +108,7 @@ class AccountCore:
         self._is_open = False
         self._begun: tuple[int, int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
-        self._seen: tuple[int, ...] | None = None  # how the index lay there when the last session went
+        self._seen: Look | None = None  # how the index lay there when the last session went
 
     def open(self) -> None:
         """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
@@ -126,17 +126,17 @@ class AccountCore:
         if os.path.islink(self.root) or not self.format.is_there(self.root):
             return False
         identity = self._file.identity()
-        reader = self._file.as_left()
-        if reader is None:
+        index = self._reader.open_as_left()
+        if index is None:
             return False
         try:
-            is_behind = rebuild.is_behind(self.root, reader)
+            is_behind = rebuild.is_behind(self.root, index)
         except Corrupt:
             is_behind = True
-        if is_behind:
-            reader.close()
+        if is_behind or not self._reader.lay_still():
+            self._close_each(self._handles_taken())
             return False
-        self._reader, self._identity, self._unchanging = reader, identity, False
+        self._identity = identity
         return True
 
     def _open_anew(self) -> None:
@@ -163,11 +163,8 @@ class AccountCore:
         """Open an account on a file system that is mounted read-only; whether it is so."""
         with contextlib.suppress(OSError, StoreError):
             if os.statvfs(self.root).f_flag & os.ST_RDONLY:
-                # Without a log nothing is missing in the file, and nobody can change it.
-                self._unchanging = not os.path.lexists(self._path + b"-wal")
-                reader = Index(self._path, unchanging=self._unchanging)
-                reader.boxes()
-                self._reader, self._identity = reader, self._file.identity()
+                self._reader.open_on_read_only_disk()
+                self._identity = self._file.identity()
                 return True
         return False
 
@@ -182,7 +179,7 @@ class AccountCore:
     @property
     def is_open(self) -> bool:
         """Whether somebody has the account open, or it is awake still."""
-        return self._is_open and (self.users > 0 or self._reader is not None)
+        return self._is_open and (self.users > 0 or self._reader.is_open)
 
     @property
     def is_busy(self) -> bool:
@@ -201,8 +198,8 @@ class AccountCore:
         """Close the handle for writing until it is needed again; not while the account is busy."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            if self._reader is not None:  # which closes later
-                self._reader.is_ahead_of_disk |= writer.is_ahead_of_disk
+            if self._reader.is_shared:  # and closes later
+                self._reader.index().is_ahead_of_disk |= writer.is_ahead_of_disk
                 writer.is_ahead_of_disk = False
             self.loop.spawn(lambda: self._close([writer]))
 
@@ -217,8 +214,8 @@ class AccountCore:
             del self.mailboxes[key]
 
     def _handles_taken(self) -> list[Index]:
-        handles = [handle for handle in (self._reader, self._writer) if handle is not None]
-        self._writer = self._reader = None
+        handles = [handle for handle in (self._reader.taken(), self._writer) if handle is not None]
+        self._writer = None
         return handles
 
     def _close(self, handles: Sequence[Index]) -> None:
@@ -247,11 +244,9 @@ class AccountCore:
     def reader(self) -> Index:
         """The index for reading (rule 2)."""
         self._handles.awake.used(self)
-        if self._reader is None:
-            if not self._is_open:
-                raise Retry(reason="the account is closed")
-            self._reader = Index(self._path, unchanging=self._unchanging)
-        return self._reader
+        if not self._reader.is_open and not self._is_open:
+            raise Retry(reason="the account is closed")
+        return self._reader.index()
 
     def reading(self, read: Callable[[Index], Result]) -> Result:
         """Read from the index in the loop; waits as a sleeper where SQLite is busy. Damage is mended first (rule 3)."""
@@ -264,9 +259,15 @@ class AccountCore:
     def _reading(self, read: Callable[[Index], Result]) -> Result:
         for _ in range(_BUSY_TRIES):
             try:
-                return read(self.reader)
-            except Retry:
-                self.loop.sleep(_BUSY_PAUSE)
+                found = read(self.reader)
+            except StoreError as error:
+                if self._reader.lay_still():
+                    if not isinstance(error, Retry):
+                        raise
+                    self.loop.sleep(_BUSY_PAUSE)
+            else:
+                if self._reader.lay_still():
+                    return found
         return read(self.reader)
 
     def reading_much(self, read: Callable[[Index], Result]) -> Result:
@@ -278,7 +279,7 @@ class AccountCore:
             return self.loop.offload(lambda: self._on_own_index(read))
 
     def _on_own_index(self, read: Callable[[Index], Result]) -> Result:
-        index = Index(self._path, patience=5.0, unchanging=self._unchanging)
+        index = Index(self._path, patience=5.0, unchanging=self._reader.is_on_read_only_disk)
         try:
             return read(index)
         finally:
@@ -397,9 +398,8 @@ class AccountCore:
         self._close_writer()
         writer = self._file.writer(now, self._is_doubtful)
         try:
-            if self._reader is None or self._unchanging or self._is_doubtful or self._identity != self._file.identity():
-                # The reader before it may be in use in the loop at this moment: it closes with its last use.
-                self._reader, self._unchanging = Index(self._path), False
+            if not self._reader.is_shared or self._is_doubtful or self._identity != self._file.identity():
+                self._reader.open_shared()
         except BaseException:
             writer.close()
             raise

@@ -26,6 +26,11 @@ SUFFIXES: Final = (b"", b"-wal", b"-shm")
 """Of the files of a database."""
 
 
+Look = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of change of contents and of anything, in nanoseconds."""
+_LATELY: Final = 0.05  # seconds within which two changes may leave the same time on a file, and some more
+
+
 class IndexFile:
     """The file of an account's index. mode: of a new one."""
 
@@ -50,21 +55,34 @@ class IndexFile:
         with contextlib.suppress(OSError):
             os.chmod(self._path, stat.S_IMODE(os.lstat(self._path).st_mode) | stat.S_ISVTX)
 
-    def look(self) -> tuple[int, ...] | None:
+    def look(self) -> Look | None:
         """What changes when somebody writes to the file, or puts another one there. Quick."""
         try:
             seen = os.lstat(self._path)
         except OSError:
             return None
-        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
+        return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
-    def as_left(self) -> Index | None:
-        """The index for reading, if it lies there as it was left by a program of this version."""
+    def at_rest(self, now: float) -> Look | None:
+        """How the file lies there, if nobody has it open with a log, and it was not changed so lately that another
+        change could leave the same times. Quick."""
+        look = self.look()
+        if look is None or not self.lies_as(look):
+            return None
+        return look if max(look[3:]) < (now - _LATELY) * 1e9 else None
+
+    def lies_as(self, rest: Look) -> bool:
+        """Whether it still lies there so, and has no log. Quick."""
+        return not os.path.lexists(self._path + b"-wal") and self.look() == rest
+
+    def as_left(self, unchanging: bool = False) -> Index | None:
+        """The index for reading, if it lies there as it was left by a program of this version. unchanging: nobody has
+        it open."""
         identity = self.identity()
         if identity is None or identity[2] or self._has_strangers():
             return None
         with contextlib.suppress(StoreError):
-            index = Index(self._path)
+            index = Index(self._path, unchanging=unchanging)
             try:
                 if index.is_as_left(identity[1]):
                     return index
