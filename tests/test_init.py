@@ -33,6 +33,12 @@ def test_systemd_waits_for_readiness_and_reloads_by_hangup():
     assert service["ExecStart"].split()[1:] == ["-c", "/etc/imapd/imapd.ini"]
 
 
+def test_the_indexer_may_be_nice_under_systemd():
+    filters = re.findall("^SystemCallFilter=(.*)$", (INIT / "imapd.service").read_text(), re.MULTILINE)
+    denied = next(number for number, words in enumerate(filters) if words[0] == "~" and "@resources" in words)
+    assert any("setpriority" in words.split() for words in filters[denied + 1 :])  # which would end it, not refuse it
+
+
 def test_the_sockets_bear_the_names_of_the_listeners_of_the_sample():
     sample = (INIT.parent / "conf" / "imapd.ini").read_text()
     for name in ("imapd.socket", "imapd-tls.socket"):

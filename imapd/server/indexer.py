@@ -7,6 +7,8 @@
   it is asked for.
 - It looks at all accounts in the background (mailstore/audit), and writes into the log what is wrong.
 
+At rest it takes 13 to 15 MB (PSS, with its workers beside it), of which 4 are its own.
+
 It is niced, by which the kernel lets others go before it at the disk too (ioprio_set(2): the class best-effort, and a
 priority that follows the nice value). It opens accounts as one more worker would, and asks no directory.
 
@@ -16,6 +18,7 @@ indexer of the new configuration is there already; the link's end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -104,7 +107,8 @@ class Indexer:
 
     def run(self) -> int:
         """Work until told to end; returns the exit status."""
-        os.nice(NICE)
+        with contextlib.suppress(OSError):  # where a filter of system calls does not let us, we are as others
+            os.nice(NICE)
         loop = process.begin("imapd-indexer", self._ended)
         settings = self._plan.settings
         store = LocalStore(loop, create=False, kinds=house.kinds(settings), awake=AT_ONCE)
