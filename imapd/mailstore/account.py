@@ -60,6 +60,11 @@ class LocalAccount:
         return rows
 
     def exists(self, name: str) -> bool:
+        core = self._core
+        with disk_errors():
+            row = core.reading(lambda index: index.box_named(name)) if core.is_current() else None
+            if row is not None and core.format.is_mailbox(core.root, row.directory):
+                return True
         return any(row.name == name or names.is_below(row.name, name) for row in self._rows())
 
     def create(self, name: str, special_use: tuple[str, ...] = ()) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imapd.mailstore import quota, tree
+from imapd.mailstore import quota
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.formats import Addressed
@@ -91,7 +91,6 @@ def _append_all(bench: Bench, batch: Sequence[Arrival]) -> None:
 
 def _admission(bench: Bench) -> Callable[[Addressed], None]:
     def admit(what: Addressed) -> None:
-        tree.find(bench, what.name)  # that it is not there is said before that there is no room
         quota.require(bench, sum(message.size for message in what.messages), len(what.messages))
 
     return admit

@@ -15,6 +15,8 @@ then, and its row goes at the next look: nobody was told of it. The client is to
 The files of many messages follow after the answer, in the background (mailstore/settle rule 4): by then the commit and
 the names in tmp/ are durable.
 
+One message of a client, as nearly all come, is appended in another order (mailstore/singles).
+
 An append or copy whose renames the disk refuses is taken back and reported. The others stay done: the index has them.
 """
 
@@ -54,14 +56,14 @@ def append_each(
     """Take durable messages of several clients into their mailboxes, in one commit; what became of each."""
     settle_but_flags(bench)
     _make_names_durable(bench, max(len(request.messages) for request in requests) if requests else 0)
-    goals = [_tried(_goal, bench, request.name) for request in requests]
+    goals = [tried(goal_of, bench, request.name) for request in requests]
     with bench.index.transaction():
         rows = [
             goal if isinstance(goal, StoreError) else _tried_insert(bench, goal, request, admit)
             for goal, request in zip(goals, requests, strict=True)
         ]
     failures = settle(bench)
-    return [each if isinstance(each, StoreError) else _tried(_finish, bench, each, failures) for each in rows]
+    return [each if isinstance(each, StoreError) else tried(_finish, bench, each, failures) for each in rows]
 
 
 class _New(NamedTuple):
@@ -72,7 +74,7 @@ class _New(NamedTuple):
     rows: list[MessageRow]
 
 
-def _tried(work: Callable[..., Result], *arguments: object) -> Result | StoreError:
+def tried(work: Callable[..., Result], *arguments: object) -> Result | StoreError:
     """What the work gives, or why it cannot be done for this one client. Raises Corrupt."""
     try:
         return work(*arguments)
@@ -86,7 +88,7 @@ def _tried_insert(
     bench: Bench, goal: BoxRow, request: Addressed, admit: Callable[[Addressed], None]
 ) -> _New | StoreError:
     """Insert the messages of one client, within the caller's transaction, which fails as a whole if that does."""
-    new = _tried(_addressed, bench, goal, request, admit)
+    new = tried(_addressed, bench, goal, request, admit)
     if not isinstance(new, StoreError) and new.rows:
         insert(bench, new.box, new.names, new.rows)
     return new
@@ -98,13 +100,13 @@ def _addressed(bench: Bench, goal: BoxRow, request: Addressed, admit: Callable[[
     names = bench.names(box)
     masks = [names.mask(message.flags) for message in request.messages]
     rows = [
-        _newcomer(bench, b"tmp/" + os.path.basename(message.path), mask, message.size, message.octets, message.date)
+        newcomer(bench, b"tmp/" + os.path.basename(message.path), mask, message.size, message.octets, message.date)
         for message, mask in zip(request.messages, masks, strict=True)
     ]
     return _New(box, names, numbered(box, rows))
 
 
-def _goal(bench: Bench, name: str) -> BoxRow:
+def goal_of(bench: Bench, name: str) -> BoxRow:
     """The mailbox that messages are to come into. The UIDs that those in it had elsewhere are taken in first."""
     box = find(bench, name)
     while box.uidlist_stamp.startswith(TAKING):
@@ -119,7 +121,7 @@ def _make_names_durable(bench: Bench, messages: int) -> None:
         maildir.sync_directory(bench.root + b"/tmp")
 
 
-def _newcomer(bench: Bench, file: bytes, mask: int, size: int, octets: int, date: int) -> MessageRow:
+def newcomer(bench: Bench, file: bytes, mask: int, size: int, octets: int, date: int) -> MessageRow:
     base = maildir.new_base(bench.now, octets, size)
     base = base if octets else base.partition(b",")[0]  # sizes that nobody counted are not claimed again
     return MessageRow(0, ELSEWHERE, file, base, mask, 0, size, octets, date, 1)
@@ -169,7 +171,7 @@ def _take_back(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[Messa
 def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Copy messages by hard links, all that are there. Raises NoSuchMailbox."""
     settle_but_flags(bench)
-    goal = _goal(bench, target)
+    goal = goal_of(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     box = bench.box(box_id)
@@ -179,7 +181,7 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     try:
         for row, mask in zip(rows, masks, strict=True):
             link = bench.scratch()
-            made.append(_newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
+            made.append(newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
             maildir.link_or_copy(path_of(bench, box, row), link, bench.settings.file_mode)
         _make_names_durable(bench, len(rows))
         return _place(bench, goal, names, made, [row.uid for row in rows])
@@ -195,7 +197,7 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
 def move(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Move messages, all that are there. Raises NoSuchMailbox."""
     settle_but_flags(bench)
-    goal = _goal(bench, target)
+    goal = goal_of(bench, target)
     rows = _present(bench, box_id, uids)
     goal = bench.box(goal.id)  # as it is after what was taken in
     if rows:
@@ -227,7 +229,7 @@ def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxR
     """A move in the index, within the caller's transaction; the files follow with the next `settle`."""
     source_names, names = bench.names(box), bench.names(goal)
     arrived = [
-        _newcomer(
+        newcomer(
             bench,
             maildir.relative_path(box.directory, row.place, row.file),
             translated(row.mask, source_names, names),

@@ -228,7 +228,7 @@ class MailFormat(Protocol):
     ) -> "list[Placed | StoreError]":
         """Take spooled messages of several clients into their mailboxes; what became of each. Raises what stops all.
 
-        admit: raises what speaks against a request, for it alone.
+        admit: raises what speaks against a request, for it alone; asked when the mailbox is known to be there.
         """
 
     def copy(self, bench: "Bench", box: int, uids: Sequence[int], target: str) -> "Placed":

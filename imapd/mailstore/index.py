@@ -62,6 +62,7 @@ _NOT_AS_WRITTEN: Final = "index: the row of a message is not as it was written"
 _NOTED: Final = "version"
 _MESSAGE: Final = ", ".join(MessageRow._fields)
 _CHECKED: Final = "id, mask, modseq, size, date, octets, file, base, sum"
+_FEW: Final = 10  # rows for which it is no use to put a longer statement together
 _NOT_IN_CUR: Final = "INDEXED BY message_not_in_cur WHERE place IN (1, 2)"
 
 
@@ -314,16 +315,28 @@ class Index(BulkTable):
 
     def insert(self, rows: Sequence[MessageRow]) -> None:
         """New messages."""
+        self._insert(rows)
+        self._count([(row.id >> 32, 1, row.size) for row in rows])
+
+    def insert_into(self, box: BoxRow, rows: Sequence[MessageRow], **columns: Any) -> None:
+        """New messages of one mailbox, whose row was read in this transaction; and more columns of the mailbox."""
+        self._insert(rows)
+        octets = box.octets + sum([row.size for row in rows])
+        self.update_known(box, messages=box.messages + len(rows), octets=octets, **columns)
+
+    def _insert(self, rows: Sequence[MessageRow]) -> None:
         values: list[tuple[Any, ...]] = []
-        for row in rows:  # a first sight has a hundred thousand of them: no call more than it takes
+        for row in rows:
             key, place, file, base, mask, modseq, size, octets, date, pending = row
             mask = signed(mask)
             known_by = base or base_of(file)
             check = packed_sum(key, mask, modseq, size, octets, date, known_by)
             values.append((key, place, file, base, mask, modseq, size, octets, date, pending, check))
             self._given.setdefault(key >> 32, []).append((key & 0xFFFFFFFF, known_by))
-        self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        self._count([(row.id >> 32, 1, row.size) for row in rows])
+        if len(values) < _FEW:
+            self._each("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        else:
+            self._each_of_many("INSERT INTO message VALUES", list(zip(*values, strict=True)))
 
     def insert_columns(self, box: int, rows: NewRows) -> None:
         """New messages of one mailbox, at a first sight a hundred thousand: 2 us for each. Raises LimitExceeded."""
@@ -351,7 +364,7 @@ class Index(BulkTable):
             sums[box] = before[0] + messages, before[1] + octets
         for box, (messages, octets) in sums.items():
             if (row := self.box(box)) is not None:
-                self.update_box(box, messages=row.messages + messages, octets=row.octets + octets)
+                self.update_known(row, messages=row.messages + messages, octets=row.octets + octets)
 
     def reflag(self, changes: Iterable[tuple[MessageRow, int, int]]) -> list[MessageRow]:
         """Set mask and modseq of messages, whose files have to be renamed now; their rows as they are now."""

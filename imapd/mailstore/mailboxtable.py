@@ -105,13 +105,20 @@ class MailboxTable(Database):
 
     def update_box(self, box: int, **columns: Any) -> None:
         """Set columns of a mailbox, if it is there."""
-        if columns.keys() & {"uidvalidity", "modseq"}:
-            self.touched.add(box)
         row = self.box(box)
         if row is not None:
-            assignments = ", ".join([f"{column} = ?" for column in (*columns, "sum")])
-            check = box_sum(row._replace(**columns))
-            self._all(f"UPDATE mailbox SET {assignments} WHERE id = ?", (*columns.values(), check, box))
+            self.update_known(row, **columns)
+        elif columns.keys() & {"uidvalidity", "modseq"}:
+            self.touched.add(box)
+
+    def update_known(self, row: BoxRow, **columns: Any) -> BoxRow:
+        """Set columns of a mailbox whose row was read in this transaction, and is so still; its row as it is now."""
+        if columns.keys() & {"uidvalidity", "modseq"}:
+            self.touched.add(row.id)
+        after = row._replace(**columns)
+        assignments = ", ".join([f"{column} = ?" for column in (*columns, "sum")])
+        self._all(f"UPDATE mailbox SET {assignments} WHERE id = ?", (*columns.values(), box_sum(after), row.id))
+        return after
 
     def usage(self) -> Usage:
         """What the whole account holds."""
@@ -131,7 +138,9 @@ class MailboxTable(Database):
         return tuple([name for (name,) in rows])
 
     def add_keywords(self, box: int, keywords: Iterable[tuple[int, str]]) -> None:
-        self._each("INSERT INTO keyword VALUES (?, ?, ?)", [(box, number, name) for number, name in keywords])
+        rows = [(box, number, name) for number, name in keywords]
+        if rows:
+            self._each("INSERT INTO keyword VALUES (?, ?, ?)", rows)
 
     def limits(self) -> Limits | None:
         """What has been set by `set_limits`; None where nothing has."""

@@ -15,6 +15,7 @@ from imapd.mailstore import (
     maildirread,
     maildirsize,
     rebuild,
+    singles,
     sync,
     uidrecord,
 )
@@ -184,7 +185,7 @@ class MaildirFormat:
     def append_each(
         self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
     ) -> list[Placed | StoreError]:
-        return changes.append_each(bench, requests, admit)
+        return singles.append_each(bench, requests, admit)
 
     def copy(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
         return changes.copy(bench, box, uids, target)

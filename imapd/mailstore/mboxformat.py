@@ -188,6 +188,7 @@ class MboxFormat:
         self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
     ) -> list[Placed | StoreError]:
         for request in requests:
+            tree.find(bench, request.name)
             admit(request)
         return [mboxchanges.append(bench, request.name, request.messages, self._words) for request in requests]
 

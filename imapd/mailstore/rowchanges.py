@@ -24,8 +24,7 @@ def numbered(box: BoxRow, rows: Iterable[MessageRow]) -> list[MessageRow]:
 def insert(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow]) -> None:
     """Put numbered messages into a mailbox, within the caller's transaction."""
     bench.index.add_keywords(box.id, names.added)
-    bench.index.insert(rows)
-    bench.index.update_box(box.id, uidnext=box.uidnext + len(rows), modseq=box.modseq + 1)
+    bench.index.insert_into(bench.box(box.id), rows, uidnext=box.uidnext + len(rows), modseq=box.modseq + 1)
 
 
 def translated(mask: int, source: FlagNames, target: FlagNames) -> int:

@@ -115,7 +115,7 @@ class _Settling:
         if box not in self._boxes:
             row = self._bench.box(box)
             self._boxes[box] = row, self._bench.names(row)
-            self._stamps[box] = _cur_stamp(self._bench, row)
+            self._stamps[box] = stamp_of(self._bench, row)
         return self._boxes[box]
 
     def _rename(self, row: MessageRow) -> None:
@@ -212,13 +212,17 @@ class _Settling:
             index.fill_graves([key for key in self._emptied if key not in self.failed])
             lost_in = {key >> 32 for key in self._lost} | self._hunted
             for box, (row, _) in self._boxes.items():
-                index.update_box(box, **self._cur_stamp_after(row, box in lost_in))
+                index.update_box(box, **stamp_after(self._bench, row, "" if box in lost_in else self._stamps[box]))
 
-    def _cur_stamp_after(self, box: BoxRow, lost: bool) -> dict[str, object]:
-        """Our own renames change the stamp of cur/: it is followed where it was known before, but with a doubt."""
-        if lost or not box.cur_stamp or self._stamps[box.id] != box.cur_stamp:
-            return {"cur_stamp": ""}
-        return {"cur_stamp": _cur_stamp(self._bench, box), "doubt": box.doubt or self._bench.now}
+
+def stamp_after(bench: Bench, box: BoxRow, before: str) -> dict[str, object]:
+    """What to write of a mailbox after we have renamed files into, in or from its cur/, which had that stamp before.
+
+    Our own renames change the stamp of cur/: it is followed where it was known before, but with a doubt.
+    """
+    if not box.cur_stamp or before != box.cur_stamp:
+        return {"cur_stamp": ""}
+    return {"cur_stamp": stamp_of(bench, box), "doubt": box.doubt or bench.now}
 
 
 def path_of(bench: Bench, box: BoxRow, row: MessageRow) -> bytes:
@@ -236,7 +240,8 @@ def target_name(names: FlagNames, row: MessageRow) -> bytes:
     return maildir.with_letters(row.base or maildir.base_of(row.file), names.letters(row.mask, before))
 
 
-def _cur_stamp(bench: Bench, box: BoxRow) -> str:
+def stamp_of(bench: Bench, box: BoxRow) -> str:
+    """The stamp of the cur/ of a mailbox."""
     try:
         return maildir.stamp(bench.folder(box) + b"/cur")[0]
     except FileNotFoundError:

@@ -221,7 +221,7 @@ def test_a_disk_that_fails_again_is_not_written_to(home, monkeypatch):
 
 def test_what_fails_at_the_last_close_is_made_good_by_who_comes_next(home, monkeypatch):
     worker = Worker(home)
-    worker.put()
+    worker.put("INBOX", WIRE, WIRE)  # whose files are followed by a commit that does not wait for the disk
 
     def fails(self):
         raise Retry(reason="index: disk I/O error")

@@ -30,6 +30,7 @@ def prepare(home):
 
 DEEDS = {
     "append": lambda worker: worker.put("A/B", WIRE, SECOND, flags=frozenset({"\\Seen", "New"})),
+    "append one": lambda worker: worker.put("A/B", SECOND, flags=frozenset({"\\Seen", "New"})),
     "flags": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen"})),
     "keyword": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"Later"})),
     "expunge": lambda worker: worker.open().expunge(None),
@@ -63,7 +64,7 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
     worker = prepare(tmp_path / "ann")
     before = state(worker)
     core = next(iter(worker.store._cores.values()))
-    insert = core._writer.insert
+    insert = core._writer._insert
 
     def full(rows):
         insert(rows)
@@ -73,8 +74,8 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
 
         raise translated(error)
 
-    monkeypatch.setattr(core._writer, "insert", full)
-    for deed in ("append", "copy", "move"):
+    monkeypatch.setattr(core._writer, "_insert", full)
+    for deed in ("append", "append one", "copy", "move"):
         with pytest.raises(StoreError):
             DEEDS[deed](worker)
     monkeypatch.undo()
@@ -91,7 +92,7 @@ def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_p
     def lost(rows):
         raise UnknownOutcome(reason="the commit failed")
 
-    monkeypatch.setattr(core._writer, "insert", lost)
+    monkeypatch.setattr(core._writer, "_insert", lost)
     spool = worker.ann.spool()
     spool.write(WIRE)
     with pytest.raises(UnknownOutcome):
@@ -109,9 +110,9 @@ def test_names_in_tmp_are_durable_before_the_rows_of_several_messages(tmp_path, 
     worker.put("INBOX", WIRE, WIRE)
     worker.ann.create("A")
     events = []
-    sync, insert = maildir.sync_directory, Index.insert
+    sync, insert = maildir.sync_directory, Index._insert
     monkeypatch.setattr(maildir, "sync_directory", lambda path: events.append(path) or sync(path))
-    monkeypatch.setattr(Index, "insert", lambda index, rows: events.append("rows") or insert(index, rows))
+    monkeypatch.setattr(Index, "_insert", lambda index, rows: events.append("rows") or insert(index, rows))
     if deed == "append":
         worker.put("A", WIRE, WIRE)
     else:
