@@ -6,7 +6,7 @@
 3. When the kernel's queue overflows, every bell rings: nobody knows what was lost.
 4. Files whose names begin with "imapd-" are the store's own and ring nothing; what it changed, it says by the time of
    the directory.
-5. A file may be watched too (an mbox), and what takes its place after it.
+5. A file may be watched too (an mbox), and what takes its place after it, at once or a moment later.
 6. Directories on network and user-space file systems change behind the kernel's back; these, and those for which the
    kernel gives no more watches, are looked at every few seconds.
 
@@ -33,6 +33,8 @@ STORM = 0.02
 STORM_RINGS = 6
 # What an IDLE client behind NFS waits at most; NFS itself caches attributes for 3 to 60 s.
 POLL = 5.0
+# When somebody who replaces a file has put the old one aside, the new one comes soon; later the slow look sees it.
+RETURNS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MASK = (
     flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.ATTRIB
     | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
@@ -79,6 +81,7 @@ class Watch:
     """All the watches of a worker."""
 
     def __init__(self, use_inotify: bool = True, poll: float = POLL) -> None:
+        self.returns = RETURNS
         self._places: dict[str, Place] = {}
         self._numbers: dict[int, Place] = {}
         self._changed: set[Place] = set()
@@ -173,9 +176,27 @@ class Watch:
             if place is None or event.name.startswith(OWN):
                 continue
             self._changed.add(place)
-            if event.mask & (~flags.MODIFY if place.is_file else GONE):
+            was_file = place.is_file
+            if event.mask & (~flags.MODIFY if was_file else GONE):
                 self._end(place)  # perhaps another one is there now
                 self._begin(place)
+                if was_file and place.number is None:
+                    gevent.spawn(self._await, place)
+        self._ring_soon()
+
+    def _await(self, place: Place) -> None:
+        """Look often for a file that somebody is replacing."""
+        for pause in self.returns:
+            gevent.sleep(pause)
+            if self._places.get(place.path) is not place or place.number is not None:
+                return
+            if os.path.lexists(place.path):
+                self._begin(place)
+                self._changed.add(place)
+                self._ring_soon()
+                return
+
+    def _ring_soon(self) -> None:
         if self._changed and self._ringer is None:
             self._ringer = gevent.spawn_later(self._pause(), self._ring)
 

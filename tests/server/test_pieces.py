@@ -217,6 +217,30 @@ def test_a_file_rings_when_it_is_written_to_and_so_does_the_one_that_replaces_it
     watch.close()
 
 
+@pytest.mark.parametrize("away", [0.03, 0.3])
+def test_a_file_that_is_away_for_a_moment_is_watched_again_when_it_is_back(tmp_path, away):
+    """As a mail reader replaces it that first puts the old one aside."""
+    file = tmp_path / "mbox"
+    file.write_bytes(b"")
+    watch, bell = Watch(poll=0.2 if away > 0.1 else 60), Bell()
+    watch.returns = (0.01, 0.02, 0.04)
+    watched = watch.add([str(file)], bell)
+    file.rename(tmp_path / "aside")
+    settle(away)
+    assert not watch._numbers
+    file.write_bytes(b"")
+    settle(0.3)
+    rings = bell.rings
+    assert watch._numbers and rings > 1
+    watch._poll = 60
+    with open(file, "ab") as end:
+        end.write(b"From x\n")
+    settle()
+    assert bell.rings == rings + 1
+    watched.close()
+    watch.close()
+
+
 def test_a_bell_that_fails_does_not_hinder_the_next(tmp_path):
     watch, bell = Watch(), Bell()
 
