@@ -9,7 +9,10 @@ Rules:
 
 1. Nothing waits here: a lock that somebody else has is FileLocked, and whoever wants it tries again.
 2. A dotlock is somebody else's until he has gone: the process that it names is no more on this host, or nobody touched
-   it and the mail file for 120 seconds (Dovecot's figure; it touches its own in long work, and so do we).
+   it and the mail file for 120 seconds (Dovecot's figure; it touches its own in long work, and so do we). One that
+   names this host and was made before it was started is nobody's either, also where the number is another process's by
+   now. That is Dovecot's way of writing it and ours; mutt and delivery agents write no host, and theirs may be of a
+   process on another machine that shares the file: those are waited for, whatever their age says of this machine.
 3. Where no dotlock can be made for lack of rights in the directory, that is an error, since other programs may rely on
    it; with the word `dotlock_try` it is done without.
 4. Readers take a shared fcntl or flock lock, and a dotlock only where nothing else is set.
@@ -246,13 +249,17 @@ def _is_stale(path: bytes, lock: bytes, seen: os.stat_result) -> bool:
         fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.closing(_Descriptor(fd)):
             owner, _, host = os.read(fd, 512).strip().partition(b":")
-        if host == _HOST and int(owner) > 0 and not _is_held(lock, int(owner)):
+        if host == _HOST and int(owner) > 0 and (_is_from_before_boot(seen) or not _is_held(lock, int(owner))):
             return True
     try:
         changed = max(seen.st_mtime, os.lstat(path).st_mtime)
     except FileNotFoundError:
         changed = seen.st_mtime
     return time.time() - changed > STALE_AFTER
+
+
+def _is_from_before_boot(seen: os.stat_result) -> bool:
+    return max(seen.st_mtime, seen.st_ctime) < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _is_held(lock: bytes, process: int) -> bool:

@@ -23,6 +23,7 @@ from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
     Expunged,
+    FileLocked,
     Gone,
     LimitExceeded,
     NoSpace,
@@ -118,6 +119,10 @@ class SharedMailbox:
                 self._take_in(read_write)
         except REFUSALS as refused:
             log.warning("new mail cannot be taken in: %s", refused.reason)
+            if isinstance(refused, FileLocked):
+                # Who waits for news looks once more, though nothing else may ever happen to the file.
+                with contextlib.suppress(OSError):
+                    self.account.format.ring(self.folder)
             self.refresh()
 
     def _take_in(self, read_write: bool) -> None:

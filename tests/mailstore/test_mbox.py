@@ -491,6 +491,20 @@ def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
     worker.store.close()
 
 
+def test_who_was_kept_from_looking_is_rung_to_look_once_more(worker, file):
+    mailbox = worker.open()
+    assert len(mailbox.snapshot().uids) == 3
+    rung = file.with_name("ann.folders") / "tmp"
+    os.utime(rung, (1_000, 1_000))
+    deliver(file, text(4))
+    with open(file, "r+b") as held:
+        take(held.fileno(), ("fcntl",), write=True)
+        assert len(mailbox.snapshot().uids) == 3
+    assert rung.stat().st_mtime > 1_000  # for nothing else may ever happen to the file
+    assert len(mailbox.snapshot().uids) == 4
+    mailbox.close()
+
+
 def test_what_came_to_a_file_that_a_crash_left_half_written_is_not_lost(worker, file, monkeypatch):
     mailbox = worker.open()
     mailbox.snapshot()

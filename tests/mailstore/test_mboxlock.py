@@ -140,6 +140,22 @@ def test_the_dotlock_of_a_process_that_has_ended_is_stale_at_once(path):
         pass
 
 
+def test_a_dotlock_of_this_host_from_before_its_boot_is_stale_also_if_its_process_id_is_in_use_again(path, monkeypatch):
+    for host, is_stale in ((os.uname().nodename, True), ("elsewhere", False), ("", False)):
+        with open(path + b".lock", "wb") as lock:
+            lock.write(b"%d:%s" % (os.getppid(), os.fsencode(host)) if host else b"%d" % os.getppid())
+        with pytest.raises(FileLocked), locked(path, WORDS, write=True):
+            pass
+        with monkeypatch.context() as context:
+            context.setattr(time, "clock_gettime", lambda clock: -1.0)  # booted a second from now
+            if is_stale:
+                with locked(path, WORDS, write=True):
+                    pass
+            else:
+                with pytest.raises(FileLocked), locked(path, WORDS, write=True):
+                    pass
+
+
 def test_a_directory_without_rights_is_an_error_or_done_without(path, monkeypatch):
     made = os.open
 
