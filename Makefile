@@ -76,6 +76,7 @@ faults: $(STAMP)-test
 	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format mbox || status=1; \
+	$(BIN)/python -m tests.faults.deliveries --seconds $(DELIVERY_SECONDS) --format mbox --agent procmail || status=1; \
 	exit $$status
 
 docs: $(STAMP)

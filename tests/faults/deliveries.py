@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import mailbox
 import os
 import re
 import shutil
@@ -232,6 +233,17 @@ def on_disk(maildir: Path) -> tuple[Counter[str], dict[str, bool]]:
     return tokens, flagged
 
 
+def in_mboxes(folder: Path) -> tuple[Counter[str], dict[str, bool]]:
+    """The same of mail files that are files, as another program reads them."""
+    tokens: Counter[str] = Counter()
+    flagged: dict[str, bool] = {}
+    for name in ("inbox", "Archive"):
+        for message in mailbox.mbox(folder / name, create=False):
+            tokens[message["token"]] += 1
+            flagged[message["token"]] = "F" in message.get_flags()
+    return tokens, flagged
+
+
 def waiting_on_all_workers(daemon: Daemon, number: int) -> list[Waiting]:
     """So many clients in IDLE, and more until every worker has one."""
     clients: list[Waiting] = []
@@ -266,9 +278,10 @@ def trial(folder: Path, seconds: float, agent: str = "maildrop", format: str = "
             each.end()
             each.client.close()
         client.ok("UNSELECT")
-        _compare(client, daemon, place, deliverer, clients)
+        told = _compare(client, deliverer, clients)
         client.close()
         assert not daemon.tracebacks(), daemon.log()[-4000:]
+    _compare_files(daemon, place, deliverer, told)
     waits = [max(0.0, each.seen[token][1] - at) for each in clients for token, at in deliverer.delivered.items()]
     say(
         f"{len(deliverer.delivered)} messages by {agent} in {seconds:.0f} s, {mutt.runs} times mutt ({mutt.stuck} got stuck), {archivist.moved} moved, {len(clients)} clients in IDLE on 2 workers"
@@ -279,7 +292,8 @@ def trial(folder: Path, seconds: float, agent: str = "maildrop", format: str = "
     return waits
 
 
-def _compare(client: Client, daemon: Daemon, place: Place, deliverer: Deliverer, clients: list[Waiting]) -> None:
+def _compare(client: Client, deliverer: Deliverer, clients: list[Waiting]) -> dict[str, bool]:
+    """What the clients were told, with what was delivered; which messages are flagged."""
     inbox, flags_there = contents(client, "INBOX")
     archive, more_flags = contents(client, "Archive")
     expected, found = Counter(dict.fromkeys(deliverer.delivered, 1)), inbox + archive
@@ -290,12 +304,16 @@ def _compare(client: Client, daemon: Daemon, place: Place, deliverer: Deliverer,
             f"not told: {[(token, [one.seen.get(token) for one in clients]) for token in deliverer.delivered.keys() - each.seen.keys()]}"
         )
         assert {token: uid for token, (uid, _) in each.seen.items()} == {t: u for t, (u, _) in clients[0].seen.items()}
-    if not place.is_mbox:
-        files, flags = on_disk(daemon.maildir("anna"))
-        assert files == expected, f"lost on disk: {expected - files}, twice: {files - expected}"
-        told = flags_there | more_flags
-        assert flags == told, f"flags differ: {[token for token in flags if flags[token] != told[token]]}"
-        assert any(flags.values()), "mutt flagged nothing"
+    return flags_there | more_flags
+
+
+def _compare_files(daemon: Daemon, place: Place, deliverer: Deliverer, told: dict[str, bool]) -> None:
+    """The same when the server has ended, by the files alone."""
+    files, flags = (in_mboxes if place.is_mbox else on_disk)(daemon.maildir("anna"))
+    expected = Counter(dict.fromkeys(deliverer.delivered, 1))
+    assert files == expected, f"lost on disk: {expected - files}, twice: {files - expected}"
+    assert flags == told, f"flags differ: {[token for token in flags if flags[token] != told[token]]}"
+    assert any(flags.values()), "mutt flagged nothing"
 
 
 def main() -> int:
