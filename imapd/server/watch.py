@@ -81,7 +81,6 @@ class Watch:
     """All the watches of a worker."""
 
     def __init__(self, use_inotify: bool = True, poll: float = POLL) -> None:
-        self.returns = RETURNS
         self._places: dict[str, Place] = {}
         self._numbers: dict[int, Place] = {}
         self._changed: set[Place] = set()
@@ -186,7 +185,7 @@ class Watch:
 
     def _await(self, place: Place) -> None:
         """Look often for a file that somebody is replacing."""
-        for pause in self.returns:
+        for pause in RETURNS:
             gevent.sleep(pause)
             if self._places.get(place.path) is not place or place.number is not None:
                 return

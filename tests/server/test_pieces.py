@@ -218,12 +218,12 @@ def test_a_file_rings_when_it_is_written_to_and_so_does_the_one_that_replaces_it
 
 
 @pytest.mark.parametrize("away", [0.03, 0.3])
-def test_a_file_that_is_away_for_a_moment_is_watched_again_when_it_is_back(tmp_path, away):
+def test_a_file_that_is_away_for_a_moment_is_watched_again_when_it_is_back(tmp_path, monkeypatch, away):
     """As a mail reader replaces it that first puts the old one aside."""
     file = tmp_path / "mbox"
     file.write_bytes(b"")
     watch, bell = Watch(poll=0.2 if away > 0.1 else 60), Bell()
-    watch.returns = (0.01, 0.02, 0.04)
+    monkeypatch.setattr("imapd.server.watch.RETURNS", (0.01, 0.02, 0.04))
     watched = watch.add([str(file)], bell)
     file.rename(tmp_path / "aside")
     settle(away)
