@@ -183,8 +183,9 @@ class Index(BulkTable):
     def _messages(self, which: str, values: Sequence[Any] = ()) -> list[MessageRow]:
         with meaning():
             found = self._all(f"SELECT {_MESSAGE}, sum FROM message {which}", values)
-            for key, _, file, base, mask, modseq, size, octets, date, _, check in found:
-                if packed_sum(key, mask, modseq, size, octets, date, base or base_of(file)) != check:
+            for key, place, file, base, mask, modseq, size, octets, date, _, check in found:
+                wrong = packed_sum(key, mask, modseq, size, octets, date, base or base_of(file)) != check
+                if wrong or place.__class__ is not int:
                     raise Corrupt(reason=_NOT_AS_WRITTEN)
             return _message_rows(found)
 

@@ -104,7 +104,12 @@ def relative_path(directory: bytes, place: int, file: bytes) -> bytes:
     """The path of a message file, relative to the Maildir."""
     if place == ELSEWHERE:
         return file
-    return b"/".join([part for part in (directory, PLACES[place], file) if part])
+    return b"/".join([part for part in (directory, place_name(place), file) if part])
+
+
+def place_name(place: int) -> bytes:
+    """The directory of a place. A damaged row may say one that is none: nothing lies there, and a look mends it."""
+    return PLACES[place] if 0 <= place < len(PLACES) else b"nowhere"
 
 
 def relative_paths(directory: bytes) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from imapd.mailstore.formats import Read
-from imapd.mailstore.maildir import ELSEWHERE, PLACES
+from imapd.mailstore.maildir import ELSEWHERE, place_name
 from imapd.mailstore.rows import MessageRow
 
 # As maildir.open_sized. What is no regular file cannot be read at a place (FIFOs, sockets, directories).
@@ -18,7 +18,7 @@ def read_together(folder: bytes, rows: Sequence[MessageRow], most: int, read: Re
     try:
         # The kernel walks the path once for each folder, and not for each message.
         for place in {row.place for row in rows} - {ELSEWHERE}:
-            opened[place] = os.open(folder + b"/" + PLACES[place], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened[place] = os.open(folder + b"/" + place_name(place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         pass  # none of its messages is where it should be
     try:

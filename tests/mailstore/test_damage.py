@@ -1,8 +1,10 @@
 """The second record of UIDs, and an index that is lost, damaged or too old: no UID ever has another message's text."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
+from array import array
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from imapd.mailstore import floors, uidrecord
 from imapd.mailstore.errors import Gone, StoreError
 from imapd.mailstore.rebuild import GAP
+from imapd.mailstore.store import Text
 from imapd.model.flags import FlagChange
 from tests.faults.index import Canaries, trials
 from tests.mailstore.maildirhouse import WIRE, Worker, deliver
@@ -288,6 +291,27 @@ def test_a_damaged_page_that_the_writer_has_in_memory_as_it_was_is_noticed(home)
     deliver(home, b"new\n")
     texts = worker.texts()
     assert (texts[1], texts[102]) == (WIRE, b"new\r\n")
+
+
+@pytest.mark.parametrize("place", ["7", "-1", "x''"])
+def test_a_place_that_there_is_not_is_found_out(home, place):
+    worker = Worker(home)
+    worker.put("INBOX", WIRE, WIRE)
+    mailbox = worker.open()
+    mailbox.snapshot()
+    with sqlite3.connect(home / "imapd-index.sqlite") as db:
+        db.execute("PRAGMA writable_schema = 1")  # or it would take no octets for a number
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '') WHERE name = 'message'")
+    db.close()
+    with sqlite3.connect(home / "imapd-index.sqlite") as db:
+        db.execute(f"UPDATE message SET place = {place} WHERE id & 3 = 1")
+        db.execute("PRAGMA writable_schema = 1")
+        db.execute("UPDATE sqlite_master SET sql = rtrim(sql) || ' STRICT' WHERE name = 'message'")
+    db.close()
+    with contextlib.suppress(Gone), contextlib.closing(mailbox.message(1)) as message:
+        assert message.read() == WIRE
+    assert worker.texts() == {1: WIRE, 2: WIRE}
+    assert len(worker.open().texts(array("I", [1, 2]), [Text.ENVELOPE])) == 2
 
 
 def test_the_trials_notice_a_wrong_text(tmp_path, canaries, monkeypatch):
