@@ -259,6 +259,8 @@ def main() -> int:
                 outcome = "FAILED"
                 print(f"{trial}: {type(error).__name__}: {error} (kept in {kept(canaries, trial)})", flush=True)
             seen[trial.kind, outcome] += 1
+            if seen.total() % 1000 == 0:
+                print(f"{seen.total()} so far, {time.monotonic() - began:.0f} s", flush=True)
     for (kind, outcome), count in sorted(seen.items()):
         print(f"{kind:10} {outcome:8} {count}")
     failed = sum(count for (_, outcome), count in seen.items() if outcome == "FAILED")
