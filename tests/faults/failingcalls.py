@@ -429,6 +429,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--format", choices=("maildir", "mbox"), default="maildir")
     options = parser.parse_args()
+    if shutil.which("strace") is None:
+        print("No failing calls were tried: strace is not on this machine (apt-get install strace).")
+        return 1
     logging.disable()  # each failure is told of, as it should be
     with tempfile.TemporaryDirectory(prefix="imapd-calls-") as folder:
         return 1 if trial(Path(folder), options.share, options.seed, options.deed or DEEDS, options.format) else 0
