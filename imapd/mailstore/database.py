@@ -89,6 +89,12 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
+    def as_file(self) -> bytes:
+        """The whole database as the octets of a file that keeps a log (WAL)."""
+        data = bytearray(self._db.serialize())
+        data[18:20] = b"\2\2"  # the versions of the file format for writing and reading (its description, 1.3.3)
+        return bytes(data)
+
     def is_sound(self) -> bool:
         """Whether SQLite finds no damage. Reads all of the database, and compares the entries of its indexes."""
         try:

@@ -118,10 +118,7 @@ class Index(BulkTable):
         self._begin_log()
         self._all("PRAGMA synchronous = FULL")
         if not version:
-            with self.transaction():
-                self._run(SCHEMA)
-                self._all(f"PRAGMA application_id = {_APPLICATION}")
-                self._all(f"PRAGMA user_version = {VERSION}")
+            self._make_tables()
         elif version < VERSION:
             self._upgrade()
         self._allow_bulk()
@@ -129,6 +126,13 @@ class Index(BulkTable):
             with self.settling():
                 self._set_meta(_NOTED, VERSION)
         self.boxes()
+
+    def _make_tables(self) -> None:
+        with self.transaction():
+            self._run(SCHEMA)
+            self._all(f"PRAGMA application_id = {_APPLICATION}")
+            self._all(f"PRAGMA user_version = {VERSION}")
+            self._set_meta(_NOTED, VERSION)
 
     def _begin_log(self) -> None:
         """Have a new database keep a log (WAL)."""
@@ -490,6 +494,16 @@ class Index(BulkTable):
 
     def clear_moving(self) -> None:
         self._all("DELETE FROM moving")
+
+
+@cache
+def blank() -> bytes:
+    """A new database as a file, with its tables, that keeps a log: made once by SQLite, and not for each account."""
+    example = Index(b":memory:")
+    example._make_tables()
+    data = example.as_file()
+    example.close()
+    return data
 
 
 @cache

@@ -17,9 +17,9 @@ import stat
 from typing import Final
 
 from imapd.mailstore import maildir
-from imapd.mailstore.bench import log
+from imapd.mailstore.bench import disk_errors, log
 from imapd.mailstore.errors import Corrupt, StoreError
-from imapd.mailstore.index import Index
+from imapd.mailstore.index import Index, blank
 
 INDEX_FILE: Final = b"imapd-index.sqlite"
 SUFFIXES: Final = (b"", b"-wal", b"-shm")
@@ -107,15 +107,15 @@ class IndexFile:
         return any(os.path.lexists(path) and not _is_regular(path) for path in paths)
 
     def _trusted_writer(self, is_doubtful: bool) -> Index:
-        with contextlib.suppress(FileExistsError):
-            # SQLite gives its other files the mode of this one.
-            os.close(maildir.create_file(self._path, self._mode))
+        is_new = not os.path.lexists(self._path)
+        if is_new:
+            self._make()
         writer = Index.writer(self._path)
         try:
             lies = os.lstat(self._path)
             inode, in_doubt = lies.st_ino, self._is_in_doubt or bool(lies.st_mode & stat.S_ISVTX)
             # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
-            moved = writer.has_moved(inode)
+            moved = not is_new and writer.has_moved(inode)
             if (moved or is_doubtful or in_doubt) and not writer.is_sound():
                 raise Corrupt(reason="quick_check failed")
             if in_doubt:
@@ -123,12 +123,21 @@ class IndexFile:
                 if lies.st_mode & stat.S_ISVTX:
                     os.chmod(self._path, stat.S_IMODE(lies.st_mode) & ~stat.S_ISVTX)
                 self._is_in_doubt = False
-            if moved:
+            if moved or is_new:
                 writer.settle_down(inode)
         except BaseException:
             writer.close()
             raise
         return writer
+
+    def _make(self) -> None:
+        """Have a new index lie there. Its name is durable with the first commit: SQLite syncs the directory for the
+        log's."""
+        scratch = self._path + b".new"
+        with disk_errors():
+            maildir.discard(scratch)
+            # SQLite gives its other files the mode of this one.
+            maildir.replace_file(self._path, blank(), scratch, self._mode)
 
     def _put_aside(self, now: float) -> bytes:
         aside = self._path + b".broken-%d" % now

@@ -1,5 +1,6 @@
 """The index: lost, damaged, replaced, too new; shared by several workers; cheap where nothing changed."""
 
+import errno
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imapd.mailstore.database import Database
-from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, Retry, StoreError
+from imapd.mailstore.errors import Corrupt, Denied, Gone, LimitExceeded, NoSpace, Retry, StoreError
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE
 from imapd.mailstore.rows import MessageRow, message_id, runs, signed, unsigned
@@ -58,6 +59,35 @@ def test_an_index_that_is_gone_is_made_anew(home):
     assert worker.ann.status("INBOX").uidvalidity == uidvalidity
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
     assert worker.look()[1] == {"\\Seen", "Work"}
+
+
+def test_a_new_index_is_what_sqlite_makes_of_the_statements(home, tmp_path):
+    def seen(path):
+        index = Index(os.fsencode(path), unchanging=True)
+        tables = index._all("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
+        said = [index._value(f"PRAGMA {what}") for what in ("user_version", "application_id", "page_size", "encoding")]
+        index.close()
+        return tables, said, Path(path).read_bytes()[18:20], oct(os.stat(path).st_mode)
+
+    bare = tmp_path / "bare"
+    bare.touch(0o600)
+    Index.writer(os.fsencode(bare)).close()
+    (home / "imapd-index.sqlite.new").parent.mkdir()
+    (home / "imapd-index.sqlite.new").write_text("left by a crash")
+    worker = Worker(home)
+    worker.store.close()
+    path = home / os.fsdecode(INDEX_FILE)
+    assert seen(path) == seen(bare)
+    assert not (home / "imapd-index.sqlite.new").exists()
+
+
+def test_a_disk_without_room_for_a_new_index_says_so(home, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(NoSpace):
+        Worker(home)
 
 
 def test_uidvalidity_rises_when_nothing_is_left_of_the_index_and_the_clock_ran_back(home):
