@@ -229,7 +229,9 @@ def _transfer(
         mail = stack.enter_context(locked(bench.folder(goal), words, write=True))
         other = mail
         if goal.id != box_id:
-            other = stack.enter_context(locked(bench.folder(bench.box(box_id)), words, write=True))
+            source = bench.box(box_id)
+            # For reading, where it is in need of nothing: agents that find a dotlock go to sleep for seconds.
+            other = stack.enter_context(locked(bench.folder(source), words, write=bool(source.cur_stamp)))
             look_whole(bench, box_id, other)
         goal = look_whole(bench, goal.id, mail)
         box, names = bench.box(box_id), bench.names(goal)

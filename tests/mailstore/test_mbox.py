@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore import mboxread, mboxrewrite, mboxsync, mboxwriteback
+from imapd.mailstore import mboxchanges, mboxread, mboxrewrite, mboxsync, mboxwriteback
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.errors import Corrupt, Denied, FileLocked, NoSuchMailbox
 from imapd.mailstore.mboxlock import take
@@ -489,6 +489,27 @@ def test_a_mail_file_that_another_program_has_locked_is_waited_for(file):
     assert len(worker.texts()) == 4
     assert sum(worker.loop.sleeps) > 20
     worker.store.close()
+
+
+def test_delivery_agents_are_not_kept_out_of_a_mailbox_that_messages_are_copied_from(worker, file, monkeypatch):
+    """For maildrop sleeps five seconds where it finds a dotlock."""
+    worker.ann.create("Archive")
+    locks = []
+    add = mboxchanges._Adding.run
+
+    def run(*arguments):
+        locks.append([path.name for path in file.parent.rglob("*.lock") if path.name != "imapd.lock"])
+        return add(*arguments)
+
+    monkeypatch.setattr(mboxchanges._Adding, "run", run)
+    mailbox = worker.open()
+    mailbox.copy([1], "Archive")
+    mailbox.move([2], "Archive")
+    mailbox.copy([1], "INBOX")
+    assert locks == [["Archive.lock"], ["Archive.lock"], ["ann.lock"]]
+    mailbox.close()
+    assert sorted(subjects(worker).values()) == [1, 1, 3]
+    assert sorted(subjects(worker, "Archive").values()) == [1, 2]
 
 
 def test_who_was_kept_from_looking_is_rung_to_look_once_more(worker, file):
