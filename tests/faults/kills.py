@@ -1,8 +1,9 @@
 """kill -9: python -m tests.faults.kills --cycles 5000
 
 Eight clients in two accounts change their mail by a daemon with two workers, of which one is killed again and again, at
-random moments; now and then everything is killed, the master too, and started anew. A client whose connection ends comes
-back and looks what became of its last command; in the end of each round everything is compared with what was acknowledged.
+random moments; now and then the indexer is, which here renders all mailboxes that are not tiny, or everything is killed, the
+master too, and started anew. A client whose connection ends comes back and looks what became of its last command; in the end
+of each round everything is compared with what was acknowledged.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ ROUND = 20
 """Kills between two looks at everything."""
 ALL = 0.05
 """The share of kills that end the master too."""
+INDEXER = 0.15
+"""The share of the others that end the indexer."""
 PATIENCE = 60.0
 BETWEEN = 0.2
 """Seconds at most from one kill, when a worker serves again, to the next."""
@@ -107,7 +110,7 @@ class Trial:
         self.greetings: list[float] = []
         self.is_up = threading.Event()
         self.is_up.set()
-        self.kills = {"worker": 0, "all": 0}
+        self.kills = {"worker": 0, "indexer": 0, "all": 0}
         self.refused: list[str] = []
         self.waited: list[float] = []
         people = sorted(PEOPLE)
@@ -148,9 +151,10 @@ class Trial:
             wait_until_ready(self.daemon)
             self.is_up.set()
             return
-        self.kills["worker"] += 1
+        indexers = self.daemon.indexers() if self.chance.random() < INDEXER else []
+        self.kills["indexer" if indexers else "worker"] += 1
         try:
-            os.kill(self.chance.choice(self.daemon.workers()), signal.SIGKILL)
+            os.kill(self.chance.choice(indexers or self.daemon.workers()), signal.SIGKILL)
         except ProcessLookupError:
             return  # it ended in this moment, killed before
         greeted(self.daemon)
