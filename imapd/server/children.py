@@ -40,6 +40,10 @@ class Plan(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def listening(self) -> Iterable[socket.socket]:
+        """The sockets of ours that the process serves; it keeps no other one."""
+
     def run(self, number: int, link: socket.socket) -> int:
         """The process' whole life; the exit status."""
 
@@ -102,8 +106,11 @@ class Generation:
     def start(self, number: int, to_close: Iterable[socket.socket]) -> None:
         """Fork a process; where that fails, try again later."""
         self.due.pop(number, None)
+        plan = self.plan(number)
+        ours = {sock for place in self.places for sock in place.sockets}
+        links = [child.link for child in self.children.values()]
         try:
-            child = fork(self.plan(number), number, [*to_close, *(child.link for child in self.children.values())])
+            child = fork(plan, number, ({*to_close} | ours).difference(plan.listening) | {*links})
         except OSError as error:
             event(logger, logging.ERROR, "fork_failed", worker=number, error=error.strerror)
             self.delay(number)

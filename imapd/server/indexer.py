@@ -90,6 +90,7 @@ class Plan:
     wishes: socket.socket
 
     name = "indexer"
+    listening = ()
 
     def run(self, number: int, link: socket.socket) -> int:
         """The indexer's whole life, in its process; the exit status."""

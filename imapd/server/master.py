@@ -261,9 +261,12 @@ class Master:
         return [one for one in (self._coming, self._current, *self._retired) if one is not None]
 
     def _of_master(self) -> list[socket.socket]:
-        """What a new worker must not keep: our ends of things."""
+        """What a new worker must not keep: our ends of things, and what only others listen at. A port that is served no
+        more would stay open in it, and clients would wait there for nobody."""
+        places = [place for generation in self._generations() for place in generation.places]
+        listening = [sock for place in places for sock in place.sockets]
         links = [child.link for generation in self._generations() for child in generation.children.values()]
-        return [self._wakeup, self._writing, *self._control.sockets, *links]
+        return [self._wakeup, self._writing, *self._control.sockets, *links, *listening]
 
     def _links(self) -> list[socket.socket]:
         """Those to the workers that have something to say: that they are ready, or what somebody waits for."""

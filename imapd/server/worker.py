@@ -109,6 +109,11 @@ class Plan:
 
     name = "worker"
 
+    @property
+    def listening(self) -> list[socket.socket]:
+        """All that it accepts at."""
+        return [sock for share in self.sockets.values() for sock in share]
+
     def run(self, number: int, link: socket.socket) -> int:
         """The worker's whole life, in its process; the exit status."""
         return Worker(self, number, link).run()

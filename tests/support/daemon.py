@@ -159,11 +159,14 @@ class Daemon:
     def workers(self) -> list[int]:
         """The process ids of the workers."""
         assert self.process is not None
-        return [pid for pid in self._children() if pid not in self.indexers()]
+        indexers = self.indexers()
+        return [pid for pid in self._children() if pid not in indexers]
 
     def indexers(self) -> list[int]:
         """The process ids of the indexer, and of one that is about to leave it the work."""
-        return [pid for pid in self._children() if called(pid) == "imapd-indexer"]
+        # by the log too, because it takes a moment until a process has its name
+        told = {int(pid) for pid in re.findall(r"indexer_started indexer_pid=(\d+)", self.log())}
+        return [pid for pid in self._children() if pid in told or called(pid) == "imapd-indexer"]
 
     def _children(self) -> list[int]:
         assert self.process is not None
