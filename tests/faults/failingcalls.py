@@ -382,20 +382,26 @@ def _alike(found: object, after: object) -> bool:
 
 
 def synced_again(calls: str) -> str:
-    """The file that was synced once more after a sync of it had failed. What was changed by a name since is another file,
-    or another state of the directory; and EINTR is no failure: nothing was tried."""
+    """The file that was synced once more after a sync of what was written to it had failed, and as it was.
+
+    Where it was written anew, or cut off, a power cut tells whether that was all that the sync was for. Names and lengths
+    are what file systems with a journal do not forget (tests/faults/afterthecut). EINTR is no failure: nothing was tried.
+    """
+    written: set[str] = set()
     failed: set[str] = set()
     for line in calls.splitlines():
         if match := re.match(r"f(?:data)?sync\(\d+<([^>]*)>", line):
             if match[1] in failed:
                 return match[1]
-            if "INJECTED" in line and "EINTR" not in line:
-                failed.add(match[1])
-        elif match := re.match(r"ftruncate\(\d+<([^>]*)>", line):
-            failed.discard(match[1])  # what the sync was for is cut off again
-        elif line.startswith(("rename(", "linkat(", "unlink(", "mkdir(")):
-            named = re.findall(r'"([^"]*)"', line)
-            failed -= {os.path.dirname(path) for path in named} | set(named)
+            if "INJECTED" not in line:
+                written.discard(match[1])
+            elif "EINTR" not in line:
+                failed |= {match[1]} & written
+        elif match := re.match(r"(ftruncate|pwrite64|write)\(\d+<([^>]*)>", line):
+            failed.discard(match[2])
+            written |= set() if match[1] == "ftruncate" else {match[2]}
+        elif line.startswith(("rename(", "linkat(", "unlink(")):
+            failed -= set(re.findall(r'"([^"]*)"', line))  # another file may have the name now
     return ""
 
 

@@ -71,7 +71,7 @@ def mounted(file: Path, place: Path, options: str = "") -> Iterator[Path]:
         finally:
             _unmount(place)
     finally:
-        _detach(device)
+        _detach(device, file)
 
 
 def _forget_earlier_disks(device: str, file: Path) -> None:
@@ -95,12 +95,15 @@ def _unmount(place: Path) -> None:
     run("umount", "-l", place)
 
 
-def _detach(device: str) -> None:
+def _detach(device: str, file: Path) -> None:
     """Linux does it later where somebody looks at the device at this moment, and until then may write to the file."""
     run("losetup", "-d", device)
     attached = Path("/sys/block", os.path.basename(device), "loop/backing_file")
     for _ in range(1000):
-        if not attached.exists():
+        try:
+            if attached.read_text().strip() != str(file):
+                return  # somebody else has it already
+        except OSError:
             return
         time.sleep(0.01)
     raise OSError(f"{device} stays attached")

@@ -185,8 +185,9 @@ def trial(cycles: int, deeds: int, seed: int, format: str = "", say=print, stop_
 def _wrong(image: Path, folder: Path, past: Past, marks: int, format: str) -> str:
     """What is wrong on the disk after a cut, or nothing.
 
-    The same disk is looked at once more then: twice in a thousand cuts a loop device showed blocks that were not on it
-    (text of zeros, damaged directories), and showed the right ones the next time.
+    The same disk is looked at once more then: once or twice in a thousand cuts a loop device showed blocks that were not on
+    it (text of zeros, directories that ext4 itself called damaged, where e2fsck found nothing wrong in the file), and
+    showed the right ones the next time.
     """
     wrong = ""
     kept: Path | None = None

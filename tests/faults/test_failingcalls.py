@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from imapd.mailstore import database
 from imapd.mailstore.database import Database
 from tests.faults import failingcalls
 from tests.faults.afterthecut import Disk
@@ -54,6 +55,15 @@ def test_what_a_client_is_told(tmp_path, deed, fault, told):
     assert dict(trial.told) == {told: 1}
 
 
+def test_a_log_that_cannot_be_brought_into_the_database_takes_nothing_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_LOG", 1)  # with each commit
+    trial = failingcalls.Trial(tmp_path)
+    trial.after("STORE")
+    calls = [fault.number for fault in trial.faults("STORE") if (fault.call, fault.error) == ("fdatasync", "EIO")]
+    assert len(calls) > 1
+    assert [trial.one("STORE", Fault("fdatasync", "EIO", number)) for number in calls] == [""] * len(calls)
+
+
 def test_the_trial_notices_what_is_lost_with_a_sync_that_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(Database, "empty_log", lambda self: None)
     trial = failingcalls.Trial(tmp_path)
@@ -92,7 +102,11 @@ rename("{home}/new", "{home}/newer") = 0
 
 
 def test_a_sync_is_not_tried_again():
-    failed = "fsync(5</mail/tmp/a>) = -1 EIO (Input/output error) (INJECTED)\n"
-    assert failingcalls.synced_again(failed + "fsync(5</mail/tmp/a>) = 0\n") == "/mail/tmp/a"
+    wrote = 'write(5</mail/tmp/a>, "text", 4) = 4\n'
+    failed = wrote + "fsync(5</mail/tmp/a>) = -1 EIO (Input/output error) (INJECTED)\n"
+    again = "fsync(5</mail/tmp/a>) = 0\n"
+    assert failingcalls.synced_again(failed + again) == "/mail/tmp/a"
+    assert failingcalls.synced_again(failed + wrote + again) == ""
     assert failingcalls.synced_again(failed + "fsync(5</mail/tmp/b>) = 0\n") == ""
-    assert failingcalls.synced_again(failed.replace("EIO", "EINTR") + "fsync(5</mail/tmp/a>) = 0\n") == ""
+    assert failingcalls.synced_again(failed.replace("EIO", "EINTR") + again) == ""
+    assert failingcalls.synced_again(failed.removeprefix(wrote) + again) == ""
