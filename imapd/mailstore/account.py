@@ -20,6 +20,7 @@ from imapd.mailstore.repair import Repaired, repair
 from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.shared import SharedMailbox, placed_in
 from imapd.mailstore.store import Incoming, MailboxEntry, MailboxStatus, Placed
+from imapd.mailstore.texts import MailboxTexts
 from imapd.mailstore.verify import Report
 from imapd.model import names
 
@@ -106,7 +107,7 @@ class LocalAccount:
         self._core.mailboxes[shared.key] = shared
         shared.users += 1
         self._core.users += 1
-        self._core.background.opened(shared)
+        self._core.background.opened(MailboxTexts(shared))
         return LocalMailbox(shared, read_only, self._closed)
 
     def _shared(self, name: str) -> SharedMailbox:
@@ -134,7 +135,7 @@ class LocalAccount:
         """Render a mailbox for another process; see mailstore/local."""
         shared = self._shared(wish.mailbox)
         if shared.row.uidvalidity == wish.uidvalidity:
-            yield from rendering(shared)
+            yield from rendering(MailboxTexts(shared))
 
     def _closed(self, shared: SharedMailbox) -> None:
         shared.users -= 1

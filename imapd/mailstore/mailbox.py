@@ -10,6 +10,7 @@ from imapd.mailstore.errors import ReadOnly
 from imapd.mailstore.message import LocalMessage
 from imapd.mailstore.shared import REFUSALS, SharedMailbox, placed_in
 from imapd.mailstore.store import Description, Placed, ReadMany, Snapshot, Text
+from imapd.mailstore.texts import MailboxTexts
 from imapd.model.flags import FlagChange, Flags
 from imapd.model.loop import Watching
 
@@ -56,13 +57,13 @@ class LocalMailbox:
         return self._shared.opener(uids)
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
-        return self._shared.descriptions(uids)
+        return MailboxTexts(self._shared).descriptions(uids)
 
     def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
-        return self._shared.texts(uids, texts)
+        return MailboxTexts(self._shared).items(uids, texts)
 
     def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
-        return self._shared.header_fields(uids, fields)
+        return MailboxTexts(self._shared).header_fields(uids, fields)
 
     def reader(self, uids: "array[int]") -> ReadMany:
         return self._shared.reader(uids)

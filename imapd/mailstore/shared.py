@@ -6,19 +6,17 @@ under the lock (MailFormat.take_in).
 """
 
 import contextlib
-import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 from weakref import ref
 
 from imapd.mailstore import columns
-from imapd.mailstore.background import Wish
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
-from imapd.mailstore.contents import InTurn, contents
+from imapd.mailstore.contents import contents
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import (
     Denied,
@@ -36,14 +34,13 @@ from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import PIECE
-from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, header_of, read_whole
+from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
 from imapd.mailstore.places import KnownPlaces, Places
-from imapd.mailstore.render import cuts_of, describe, described
-from imapd.mailstore.rendered import Rendered, of_fields, subject
+from imapd.mailstore.rendered import Rendered
 from imapd.mailstore.rowchanges import Reflagged, mend_size
 from imapd.mailstore.rows import BoxRow, Delta, MessageRow
-from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
-from imapd.mailstore.store import Description, MailboxStatus, Placed, ReadMany, Snapshot, Text
+from imapd.mailstore.store import MailboxStatus, Placed, ReadMany, Snapshot
+from imapd.mailstore.texts import MailboxTexts
 from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
@@ -56,8 +53,6 @@ REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutc
 """A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
 
 
-_SMALL: Final = 8 * 1024
-"""Octets of a message that is described in less than a millisecond."""
 _LOOKS: Final = 8
 """For the file of a message that others rename: mutt, a second worker and a delivery agent may all be at it."""
 
@@ -75,7 +70,7 @@ class SharedMailbox:
         self._has_work = True
         self._snapshot: Snapshot | None = None
         self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
-        self._rendered_to = 0  # up to which UIDNEXT what is missing was found out
+        self.rendered_to = 0  # up to which UIDNEXT what is missing was found out
         self._columns = ColumnFile(account.root, row.id, row.uidvalidity, account.settings.file_mode)
         self._unkept = 0  # changes that the file of columns lacks
         self._places = KnownPlaces()
@@ -146,9 +141,9 @@ class SharedMailbox:
     def snapshot(self, read_write: bool) -> Snapshot:
         """The newest snapshot."""
         self.catch_up(read_write)
-        return self._loaded()
+        return self.loaded()
 
-    def _loaded(self) -> Snapshot:
+    def loaded(self) -> Snapshot:
         known = self._snapshot
         if known is not None and known.highestmodseq == self.row.modseq:
             return known
@@ -157,7 +152,8 @@ class SharedMailbox:
         # While a disk thread read, another session may have got further.
         if self._snapshot is None or self._snapshot.highestmodseq < fresh.highestmodseq:
             if known is not None and fresh.uidnext > known.uidnext:
-                self.account.background.arrived(self, fresh.uids[bisect_left(fresh.uids, known.uidnext) :])
+                new = fresh.uids[bisect_left(fresh.uids, known.uidnext) :]
+                self.account.background.arrived(MailboxTexts(self), new)
             self._snapshot = fresh
         return self._snapshot
 
@@ -356,131 +352,6 @@ class SharedMailbox:
         """What is known of a message; of those that are read in one piece there is nothing to know."""
         return self._places.of(uid, octets) if octets > PIECE else None
 
-    # What FETCH sends of messages again and again
-
-    def texts(self, uids: "array[int]", texts: Sequence[Text]) -> list[bytes]:
-        """Finished items; see mailstore/store."""
-
-        def made(message: Identity, octets: bytes) -> Run:
-            return described(message, self._described(octets))
-
-        return self._rendered(uids, b"", cuts_of(texts), InTurn.wholes, made)
-
-    def header_fields(self, uids: "array[int]", fields: frozenset[bytes]) -> list[bytes]:
-        """Chosen header fields; see mailstore/store."""
-        what = subject(fields)
-        if not self.rendered.keeps(what, len(uids)):
-            return [b""] * len(uids)
-
-        def made(message: Identity, octets: bytes) -> Run:
-            return of_fields(message, octets, fields)
-
-        return self._rendered(uids, what, [(0, MARKS + 1)], InTurn.headers, made)
-
-    def _described(self, octets: bytes) -> Description:
-        # What is small is done before others could want their turn.
-        return describe(octets, self.account.loop.breathe if len(octets) > _SMALL else None)
-
-    def _rendered(
-        self,
-        uids: "array[int]",
-        what: bytes,
-        cuts: Sequence[Cut],
-        read: Callable[[InTurn], Iterator[bytes | None]],
-        make: Callable[[Identity, bytes], Run],
-    ) -> list[bytes]:
-        self.refresh()
-        snapshot = self._loaded()
-        rows = snapshot.rows(uids)
-        there = [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
-        messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))
-
-        def made(missing: Messages) -> Iterator[Run | None]:
-            for place, octets in enumerate(read(self._in_turn(missing))):
-                yield None if octets is None else make(missing.identity(place), octets)
-
-        with self.account.background.standing_still():
-            texts = self.rendered.texts(messages, what, cuts, made)
-        if rows is not None:
-            return texts
-        found = dict(zip(messages.uids, texts, strict=True))
-        return [found.get(uid, b"") for uid in uids]
-
-    def _in_turn(self, messages: Messages) -> InTurn:
-        return InTurn(messages, self.reader(messages.uids), self.opener(messages.uids))
-
-    # The same before it is asked for
-
-    @property
-    def identity(self) -> Hashable:
-        """Which mailbox it is, of all accounts."""
-        return self.account.root, self.key
-
-    @property
-    def wish(self) -> Wish:
-        """See mailstore/background."""
-        return Wish(os.fsdecode(self.account.mail_file), self.row.name, self.row.uidvalidity, self.row.uidnext)
-
-    @property
-    def count(self) -> int:
-        """See mailstore/background."""
-        return self.row.messages
-
-    def unrendered(self) -> Sequence[int]:
-        """See mailstore/background. What arrives later is said to be missing when it arrives."""
-        if not self.account.is_open or self._rendered_to == self.row.uidnext:
-            return ()
-        self.refresh()
-        snapshot = self._loaded()
-        self._rendered_to = snapshot.uidnext
-        missing = self.rendered.missing(snapshot.uids)
-        self.rendered.put_by()
-        return missing
-
-    def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:
-        """See mailstore/background."""
-        return self.rendered.lacking(uids)
-
-    def render(self, uids: Sequence[int]) -> bool:
-        """See mailstore/background."""
-        if not self.account.is_open:
-            return False
-        self.refresh()
-        rows = self.account.reading(lambda index: index.rows(self.row.id, uids))
-        kept = self.rendered.subjects()
-        runs: dict[bytes, list[Run]] = {what: [] for what in (b"", *kept)}
-        columns = zip(*[(row.uid, row.size, row.date) for row in rows], strict=True) if rows else ((), (), ())
-        messages = Messages(*map(array, "IQq", columns))
-        for place, octets in enumerate(self._in_turn(messages).wholes()):
-            if octets is not None:
-                message, header = messages.identity(place), header_of(octets) or octets
-                runs[b""].append(described(message, self._described(octets)))
-                for what in kept:
-                    runs[what].append(of_fields(message, header, frozenset(what.split())))
-            self.account.loop.breathe()
-        return self.account.loop.offload(self.rendered.keep, runs)
-
-    def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
-        """The texts one by one, made where they are not kept."""
-        for uid in uids:
-            only = array("I", [uid])
-            found = [self.texts(only, [text])[0] for text in (Text.ENVELOPE, Text.BODY, Text.BODYSTRUCTURE)]
-            texts = [text.partition(b" ")[2] for text in found]
-            if all(texts):
-                yield uid, Description(*texts)
-            elif (description := self._describe(uid)) is not None:
-                yield uid, description
-
-    def _describe(self, uid: int) -> Description | None:
-        try:
-            message = self.message(uid)
-        except Expunged:
-            return None
-        try:
-            return describe(message.read(), self.account.loop.breathe)
-        finally:
-            message.close()
-
 
 def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     """Say that messages have come into a mailbox of that name; what was placed. Never raises: it is done already."""
@@ -488,7 +359,7 @@ def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
         row = account.reading(lambda index: index.box_named(name)) if placed.uids else None
         if row is not None and row.uidvalidity == placed.uidvalidity:
             known = account.mailboxes.get((row.id, row.uidvalidity))
-            account.background.arrived(known or SharedMailbox(account, row), placed.uids)
+            account.background.arrived(MailboxTexts(known or SharedMailbox(account, row)), placed.uids)
     return placed
 
 

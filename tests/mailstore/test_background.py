@@ -7,6 +7,7 @@ from array import array
 import pytest
 
 from imapd.mailstore import background, rendered, shared
+from imapd.mailstore import texts as texts_room
 from imapd.mailstore.background import AT_ONCE, Wish
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.errors import NoSuchAccount, NoSuchMailbox, Retry
@@ -30,13 +31,13 @@ def home(tmp_path):
 def described(monkeypatch):
     """The messages that were described, in that order."""
     seen = []
-    describe = shared.describe
+    describe = texts_room.describe
 
     def noted(content, breathe):
         seen.append(int(content.split(b": ")[1].split(b"\r")[0]))
         return describe(content, breathe)
 
-    monkeypatch.setattr(shared, "describe", noted)
+    monkeypatch.setattr(texts_room, "describe", noted)
     return seen
 
 
@@ -103,7 +104,7 @@ def test_header_fields_that_clients_ask_for_are_kept_for_new_messages_too(home, 
     worker.open().header_fields(array("I", range(1, 21)), fields)
     worker.put("INBOX", mail(21))
     worker.loop.run_spawned()
-    monkeypatch.setattr(shared, "of_fields", lambda *_: pytest.fail("it is there already"))
+    monkeypatch.setattr(texts_room, "of_fields", lambda *_: pytest.fail("it is there already"))
     assert worker.open().header_fields(array("I", range(1, 22)), fields)[-1] == b"{15}\r\nSubject: 21\r\n\r\n"
 
 
