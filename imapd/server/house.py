@@ -130,13 +130,14 @@ class BelowRoot:
         home = home_below(self._root, owner.home)
         if not self._keep_owners or self._is_known(home, owner.identity):
             return self._store.open_account(replace(owner, home=home))
-        self._loop.offload(owners.require, self._place(home), owner.identity)
+        is_recorded = self._loop.offload(owners.require, self._place(home), owner.identity)
         account = self._store.open_account(replace(owner, home=home))
-        try:
-            self._loop.offload(owners.record, self._place(home), owner.identity)
-        except BaseException:
-            account.close()
-            raise
+        if not is_recorded:
+            try:
+                self._loop.offload(owners.record, self._place(home), owner.identity)
+            except BaseException:
+                account.close()
+                raise
         self._remember(home, owner.identity)
         return account
 

@@ -28,8 +28,8 @@ _LATELY = 0.05
 _LONGEST = 4_096
 
 
-def require(home: str, identity: str) -> None:
-    """Refused where the mail file is somebody else's."""
+def require(home: str, identity: str) -> bool:
+    """Whether it is written down that the mail file is this person's; Refused where it is somebody else's."""
     owner = owner_of(home)
     if owner is not None and owner != identity:
         raise Refused(
@@ -37,6 +37,7 @@ def require(home: str, identity: str) -> None:
             code="CONTACTADMIN",  # RFC 5530 section 3
             reason=f"the mail file {home} is that of {owner}, not of {identity}; remove {FILE} in it to give it away",
         )
+    return owner is not None
 
 
 def record(home: str, identity: str) -> None:

@@ -98,3 +98,14 @@ def test_an_owner_who_is_remembered_is_forgotten_when_the_file_changes(store, tm
     came_in(house, "acme/2")
     with pytest.raises(Refused):
         came_in(house, "acme/1")
+
+
+def test_who_is_written_down_waits_for_a_thread_once(tmp_path):
+    def came(loop):
+        house = BelowRoot(LocalStore(loop), str(tmp_path), loop, keep_owners=True)
+        came_in(house, "acme/1")
+        house.close()
+        return [work for work in loop.offloaded if work in (owners.require, owners.record)]
+
+    assert came(PlainLoop()) == [owners.require, owners.record]
+    assert came(PlainLoop()) == [owners.require]
