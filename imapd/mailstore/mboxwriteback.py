@@ -9,10 +9,9 @@ the last session here has closed the mailbox, or when the file is rewritten for 
    that have room in every message, so that this is not needed again soon.
 3. A large file is rewritten for flags only when many messages wait; for expunged messages when the mailbox is closed,
    and before that only when they make up much of the file. A small one is rewritten at once.
-4. The commit of the new places follows the renaming. After a crash between, the next look finds the messages again.
-5. A full disk has no room for a second file. Then expunged messages at the end of the file are cut off, which makes
-   room; others stay in it until there is some, and nobody here sees them. Nothing is moved within the file: a crash
-   would tear a message.
+4. The commit of the new places follows the writing. After a crash between, the next look finds the messages again.
+5. A full disk has no room for writing down beside the file what is to be written over. Then expunged messages at the
+   end of the file are cut off, which makes room; others stay in it until there is some, and nobody here sees them.
 """
 
 import errno
