@@ -10,7 +10,7 @@ from imapd.mailstore.arrivals import Arrival
 from imapd.mailstore.background import Wish, rendering
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
-from imapd.mailstore.errors import Gone, StoreError, UnknownOutcome
+from imapd.mailstore.errors import BadMailboxName, Gone, StoreError, UnknownOutcome
 from imapd.mailstore.formats import Addressed, MailFormat, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
@@ -62,9 +62,9 @@ class LocalAccount:
 
     def exists(self, name: str) -> bool:
         core = self._core
-        with disk_errors():
-            row = core.reading(lambda index: index.box_named(name)) if core.is_current() else None
-            if row is not None and core.format.is_mailbox(core.root, row.directory):
+        with disk_errors(), contextlib.suppress(BadMailboxName):
+            # Where it lies by its name, as nearly always, it is there or will be taken in.
+            if core.format.is_mailbox(core.root, core.format.directory_of(core.root, name)):
                 return True
         return any(row.name == name or names.is_below(row.name, name) for row in self._rows())
 

@@ -355,12 +355,26 @@ class SharedMailbox:
 
 def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     """Say that messages have come into a mailbox of that name; what was placed. Never raises: it is done already."""
-    with contextlib.suppress(StoreError):
-        row = account.reading(lambda index: index.box_named(name)) if placed.uids else None
-        if row is not None and row.uidvalidity == placed.uidvalidity:
-            known = account.mailboxes.get((row.id, row.uidvalidity))
-            account.background.arrived(MailboxTexts(known or SharedMailbox(account, row)), placed.uids)
+    if placed.uids:
+        with contextlib.suppress(StoreError):
+            goal = _goal_of(account, name, placed.uidvalidity)
+            if goal is not None:
+                account.background.arrived(MailboxTexts(goal), placed.uids)
     return placed
+
+
+def _goal_of(account: AccountCore, name: str, uidvalidity: int) -> SharedMailbox | None:
+    """The mailbox of that name and UIDVALIDITY; it is remembered, for who appends often does so to one mailbox."""
+    for known in account.mailboxes.values():
+        if (known.row.name, known.row.uidvalidity) == (name, uidvalidity):
+            return known
+    row = account.reading(lambda index: index.box_named(name))
+    if row is None or row.uidvalidity != uidvalidity:
+        return None
+    goal = account.mailboxes.setdefault((row.id, row.uidvalidity), SharedMailbox(account, row))
+    if not goal.users:
+        account.put_by(goal)
+    return goal
 
 
 def _held(uid: int, again: bool, bench: Bench, box: int) -> tuple[MessageRow | None, tuple[MessageRow, Slice] | None]:
