@@ -36,6 +36,7 @@ from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import TAKING, BoxRow, MessageRow
 from imapd.mailstore.settle import path_of, settle, settle_but_flags, settle_or_later, target_name
 from imapd.mailstore.store import Placed
+from imapd.mailstore.sync import is_as_known
 from imapd.mailstore.tree import find
 from imapd.model.names import INBOX
 
@@ -172,17 +173,26 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     """Copy messages by hard links, all that are there. Raises NoSuchMailbox."""
     settle_but_flags(bench)
     goal = goal_of(bench, target)
-    rows = _present(bench, box_id, uids)
-    goal = bench.box(goal.id)  # as it is after what was taken in
-    box = bench.box(box_id)
+    rows = bench.index.rows(box_id, uids)
+    try:
+        return _copied(bench, box_id, rows, goal.id)
+    except FileNotFoundError:  # another program renamed one
+        return _copied(bench, box_id, _present(bench, box_id, uids), goal.id)
+
+
+def _copied(bench: Bench, box_id: int, rows: Sequence[MessageRow], goal_id: int) -> Placed:
+    """Copy messages whose files are where their rows say; raises FileNotFoundError, and has done nothing, if not."""
+    box, goal = bench.box(box_id), bench.box(goal_id)
     source_names, names = bench.names(box), bench.names(goal)
-    masks = [translated(row.mask, source_names, names) for row in rows]
+    masks = {mask: translated(mask, source_names, names) for mask in dict.fromkeys([row.mask for row in rows])}
     made: list[MessageRow] = []
     try:
-        for row, mask in zip(rows, masks, strict=True):
-            link = bench.scratch()
-            made.append(newcomer(bench, b"tmp/" + os.path.basename(link), mask, row.size, row.octets, row.date))
-            maildir.link_or_copy(path_of(bench, box, row), link, bench.settings.file_mode)
+        for row in rows:
+            # Each under a name of its own: the first part of the one that it is to have in cur/.
+            copy = newcomer(bench, b"", masks[row.mask], row.size, row.octets, row.date)
+            copy = copy._replace(file=b"tmp/" + (copy.base or b"").partition(b",")[0])
+            made.append(copy)
+            maildir.link_or_copy(path_of(bench, box, row), bench.root + b"/" + copy.file, bench.settings.file_mode)
         _make_names_durable(bench, len(rows))
         return _place(bench, goal, names, made, [row.uid for row in rows])
     except UnknownOutcome:
@@ -228,16 +238,10 @@ def empty_inbox_into(bench: Bench, name: str) -> None:
 def _move_rows(bench: Bench, box: BoxRow, rows: Sequence[MessageRow], goal: BoxRow) -> None:
     """A move in the index, within the caller's transaction; the files follow with the next `settle`."""
     source_names, names = bench.names(box), bench.names(goal)
+    masks = {mask: translated(mask, source_names, names) for mask in dict.fromkeys([row.mask for row in rows])}
+    before = (*maildir.relative_paths(box.directory), b"")  # what stands before the names of files, by their places
     arrived = [
-        newcomer(
-            bench,
-            maildir.relative_path(box.directory, row.place, row.file),
-            translated(row.mask, source_names, names),
-            row.size,
-            row.octets,
-            row.date,
-        )
-        for row in rows
+        newcomer(bench, before[row.place] + row.file, masks[row.mask], row.size, row.octets, row.date) for row in rows
     ]
     bench.index.bury_many(box.id, rows, box.modseq + 1)
     bench.index.update_box(box.id, modseq=box.modseq + 1)
@@ -251,7 +255,7 @@ def _present(bench: Bench, box_id: int, uids: Sequence[int] | None) -> list[Mess
     """The rows of messages whose files are where the index says; the mailbox is looked through where one is not."""
     box = bench.box(box_id)
     rows = bench.index.rows(box_id, uids)
-    if all(os.path.lexists(path_of(bench, box, row)) for row in rows):
+    if is_as_known(bench, box) or all(os.path.lexists(path_of(bench, box, row)) for row in rows):
         return rows
     bench.format.take_in(bench, box_id, read_write=False, force=True)
     rows = bench.index.rows(box_id, uids)

@@ -22,7 +22,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import socket
 import stat
@@ -63,7 +62,7 @@ class Found(NamedTuple):
 def new_base(now: float, octets: int, size: int) -> bytes:
     """A base name that no other file ever had."""
     seconds, fraction = divmod(now, 1)
-    token = secrets.token_hex(4).encode()
+    token = os.urandom(4).hex().encode()
     unique = b"%d.M%06dP%dQ%dR%s.%s" % (seconds, fraction * 1e6, os.getpid(), next(_counter), token, _host)
     return b"%s,S=%d,W=%d" % (unique, octets, size)
 

@@ -93,6 +93,16 @@ def _only_ours_moved(bench: Bench, box: BoxRow) -> bool:
     return ours and is_recent and maildir.is_folder(folder)
 
 
+def is_as_known(bench: Bench, box: BoxRow) -> bool:
+    """Whether the files of a mailbox are where its rows say, as far as times tell."""
+    try:
+        folder = bench.folder(box)
+        new, cur = maildir.stamp(folder + b"/new")[0], maildir.stamp(folder + b"/cur")[0]
+    except FileNotFoundError:
+        return False
+    return all(agrees(box, new, cur, bench.now))
+
+
 class _Look:
     """One look at a mailbox's files."""
 
