@@ -19,6 +19,7 @@ KILLS ?= 5000
 CUTS ?= 3000
 FLIPS ?= 10000
 DELIVERY_SECONDS ?= 600
+CALLS ?= 1.0
 
 .PHONY: run test quick check bench bench-full bench-plot bench-directories fuzz hostile faults docs clean
 
@@ -69,8 +70,8 @@ faults: $(STAMP)-test
 	$(BIN)/python -m tests.faults.kills --cycles $(KILLS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.powercuts --cycles $(CUTS) --format mbox || status=1; \
-	$(BIN)/python -m tests.faults.failingcalls --format maildir || status=1; \
-	$(BIN)/python -m tests.faults.failingcalls --format mbox || status=1; \
+	$(BIN)/python -m tests.faults.failingcalls --share $(CALLS) --format maildir || status=1; \
+	$(BIN)/python -m tests.faults.failingcalls --share $(CALLS) --format mbox || status=1; \
 	$(BIN)/python -m tests.faults.rebuilding || status=1; \
 	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format maildir || status=1; \
 	$(BIN)/python -m tests.faults.index --flips $(FLIPS) --format mbox || status=1; \
