@@ -24,7 +24,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from imapd.mailstore import maildir, maildirsize, tree
 from imapd.mailstore.bench import Bench, explained
@@ -41,6 +41,9 @@ from imapd.mailstore.tree import find
 from imapd.model.names import INBOX
 
 Result = TypeVar("Result")
+
+_LOOKS: Final = 4
+"""For files that others rename while they are copied: mutt and a second server may be at it."""
 
 
 def make_durable(message: Spooled) -> None:
@@ -174,10 +177,12 @@ def copy(bench: Bench, box_id: int, uids: Sequence[int], target: str) -> Placed:
     settle_but_flags(bench)
     goal = goal_of(bench, target)
     rows = bench.index.rows(box_id, uids)
-    try:
-        return _copied(bench, box_id, rows, goal.id)
-    except FileNotFoundError:  # another program renamed one
-        return _copied(bench, box_id, _present(bench, box_id, uids), goal.id)
+    for _ in range(_LOOKS):
+        try:
+            return _copied(bench, box_id, rows, goal.id)
+        except FileNotFoundError:  # another program renamed one
+            rows = _present(bench, box_id, uids)
+    return _copied(bench, box_id, rows, goal.id)
 
 
 def _copied(bench: Bench, box_id: int, rows: Sequence[MessageRow], goal_id: int) -> Placed:

@@ -633,6 +633,23 @@ def test_copies_are_hard_links_with_their_own_flags(ann, home):
     assert list(ann.open("B").snapshot().dates) == [1_000_000]
 
 
+def test_copies_are_made_also_where_another_program_renames_the_file_again_and_again(ann, home, monkeypatch):
+    ann.put()
+    link, flags = os.link, iter("SFR")
+
+    def renamed_before(source, target, **how):
+        flag = next(flags, None)
+        if flag is not None:
+            (name,) = os.listdir(home / "cur")
+            os.rename(home / "cur" / name, home / "cur" / (name.split(":")[0] + f":2,{flag}"))
+        return link(source, target, **how)
+
+    monkeypatch.setattr(os, "link", renamed_before)
+    placed = ann.open().copy([1], "INBOX")
+    assert next(flags, None) is None
+    assert len(placed.uids) == 1 and len(os.listdir(home / "cur")) == 2
+
+
 def test_copies_are_made_where_links_are_not_possible(ann, home, monkeypatch):
     import errno
 
