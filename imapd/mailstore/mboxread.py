@@ -38,6 +38,8 @@ def open_seen(path: bytes, box: BoxRow, row: MessageRow, words: Sequence[str]) -
     """Open a message where its row says (rules 1 and 2). Raises FileNotFoundError where that is not known just now."""
     fd = open_file(path)
     try:
+        if not 0 <= row.place <= os.fstat(fd).st_size:
+            raise FileNotFoundError(errno.ENOENT, "a damaged row: nothing can stand there", path)
         if _is_as_seen(fd, path, box):
             opened = _opened(fd, path, row)
             if _is_as_seen(fd, path, box):

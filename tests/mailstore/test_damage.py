@@ -314,6 +314,21 @@ def test_a_place_that_there_is_not_is_found_out(home, place):
     assert len(worker.open().texts(array("I", [1, 2]), [Text.ENVELOPE])) == 2
 
 
+@pytest.mark.parametrize("place", [-7, 1 << 62])
+def test_a_place_outside_an_mbox_is_found_out(tmp_path, mboxes, place):
+    home = tmp_path / "ann"
+    shutil.copytree(mboxes.home, home)
+    worker = Worker(home)
+    mailbox = worker.open()
+    uid = mailbox.snapshot().uids[0]
+    with sqlite3.connect(home / "imapd-index.sqlite") as db:
+        db.execute(f"UPDATE message SET place = {place} WHERE id = (SELECT min(id) FROM message WHERE id >> 32 = 1)")
+    db.close()
+    with contextlib.closing(mailbox.message(uid)) as message:
+        assert message.read() == mboxes.truth["INBOX"].given[uid]
+    assert mboxes.check(home, worker) in ("kept", "raised")
+
+
 def test_the_trials_notice_a_wrong_text(tmp_path, canaries, monkeypatch):
     """A checksum that is not looked at, and two rows that changed places: the trial has to see it."""
     monkeypatch.setattr("imapd.mailstore.index.message_sum", lambda row: 0)
