@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from imapd.log import event
+from imapd.server.process import READY, RETIRE
 from imapd.server.sockets import Place
-from imapd.server.worker import READY, RETIRE
 
 logger = logging.getLogger("imapd.server.children")
 

@@ -39,7 +39,6 @@ from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding
 from imapd.mailstore.local import LocalStore
 from imapd.server import house, memory, owners, process
-from imapd.server.worker import READY, RETIRE
 
 if TYPE_CHECKING:
     from imapd.server.loop import GeventLoop
@@ -131,19 +130,10 @@ class Indexer:
         return 0
 
     def _listen_to_master(self) -> None:
-        self._link.setblocking(False)
-        self._link.send(READY)
-        while True:
-            gevent.socket.wait_read(self._link.fileno())
-            try:
-                message = self._link.recv(_LONGEST)
-            except BlockingIOError:
-                continue
-            except OSError:
-                message = b""
-            if message in (b"", RETIRE):
-                self._ended.set()
-                return
+        for word in process.words_of_master(self._link):
+            if word == process.RETIRE:
+                break
+        self._ended.set()
 
 
 class _Rendering:

@@ -1,4 +1,5 @@
-"""What every process of ours does when it has been forked, before it begins its own work."""
+"""What every process of ours does when it has been forked, before it begins its own work, and what it hears from the
+master."""
 
 from __future__ import annotations
 
@@ -7,16 +8,24 @@ import ctypes
 import logging
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
+import gevent.socket
 from gevent.event import Event
 
 from imapd.server import memory
 from imapd.server.loop import GeventLoop
 
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
 logger = logging.getLogger("imapd.server.process")
 
+# By the link, from the process and to it; further words are the worker's (server/worker).
+READY, RETIRE = b"+", b"R"
+_LONGEST_MESSAGE = 256 * 1024
 _PR_SET_NAME = 15  # prctl(2)
 # Seconds that a thread of the pools may keep the interpreter while the loop waits for it; Python's own 5 ms would be
 # more than a connection may keep the loop.
@@ -38,6 +47,23 @@ def begin(name: str, ended: Event) -> GeventLoop:
     gevent.get_hub().print_exception = _log_exception
     gevent.signal_handler(signal.SIGTERM, ended.set)
     return loop
+
+
+def words_of_master(link: socket.socket) -> Iterator[bytes]:
+    """Say by the link that we are ready, and give what the master says; ends when there is no master any more."""
+    link.setblocking(False)
+    link.send(READY)
+    while True:
+        gevent.socket.wait_read(link.fileno())
+        try:
+            message = link.recv(_LONGEST_MESSAGE)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return
+        if not message:
+            return
+        yield message
 
 
 def _call_oneself(name: str) -> None:

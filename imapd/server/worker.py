@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("imapd.server.worker")
 
-READY, RETIRE, LISTS = b"+", b"R", b"L"
-_LONGEST_MESSAGE = 256 * 1024
+LISTS = b"L"  # a word of the master; what the access lists hold by now follows it
 # How long a retired worker serves its last clients. IDLE is renewed every 29 minutes by clients that follow RFC 2177.
 RETIREMENT = 1800.0
 # Clients over the limit that are told so at a time; a TLS handshake is needed for it, and more than that is a flood.
@@ -216,21 +215,8 @@ class Worker:
         return 0
 
     def _listen_to_master(self) -> None:
-        self._link.setblocking(False)
-        self._link.send(READY)
-        while True:
-            gevent.socket.wait_read(self._link.fileno())
-            try:
-                message = self._link.recv(_LONGEST_MESSAGE)
-            except BlockingIOError:
-                continue
-            except OSError:
-                message = b""
-            if not message:
-                event(logger, logging.ERROR, "master_lost", worker=self._number)
-                self._ended.set()
-                return
-            if message == RETIRE:
+        for message in process.words_of_master(self._link):
+            if message == process.RETIRE:
                 self._retire()
             elif message.startswith(LISTS):
                 self._house.renew(message.removeprefix(LISTS))
@@ -238,6 +224,8 @@ class Worker:
                     self._recheck.at_once()
             elif message.startswith(b"{"):
                 self._link.send(control.reply(message, self._house.forget))
+        event(logger, logging.ERROR, "master_lost", worker=self._number)
+        self._ended.set()
 
     # -- connections -------------------------------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ from imapd.imap.dispatch import Admitted, Turned
 from imapd.mailstore.errors import NoSpace
 from imapd.server.children import fork
 from imapd.server.partners import Patience
+from imapd.server.process import READY
 from imapd.server.sockets import open_places
 from imapd.server.tls import Context, Identity
-from imapd.server.worker import READY, Door, Plan
+from imapd.server.worker import Door, Plan
 from imapd.wire.responses import ContinueResponse, Raw, Status
 from tests.support.certificates import self_signed
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from imapd.server.worker import RETIRE
+from imapd.server.process import RETIRE
 from tests.server.support import Client, resident, workers
 
 
