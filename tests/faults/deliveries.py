@@ -239,9 +239,10 @@ def in_mboxes(folder: Path) -> tuple[Counter[str], dict[str, bool]]:
     tokens: Counter[str] = Counter()
     flagged: dict[str, bool] = {}
     for name in ("inbox", "Archive"):
-        for message in mailbox.mbox(folder / name, create=False):
-            tokens[message["token"]] += 1
-            flagged[message["token"]] = "F" in message.get_flags()
+        with contextlib.closing(mailbox.mbox(folder / name, create=False)) as messages:
+            for message in messages:
+                tokens[message["token"]] += 1
+                flagged[message["token"]] = "F" in message.get_flags()
     return tokens, flagged
 
 
