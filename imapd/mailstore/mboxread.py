@@ -38,8 +38,6 @@ def open_seen(path: bytes, box: BoxRow, row: MessageRow, words: Sequence[str]) -
     """Open a message where its row says (rules 1 and 2). Raises FileNotFoundError where that is not known just now."""
     fd = open_file(path)
     try:
-        if not 0 <= row.place <= os.fstat(fd).st_size:
-            raise FileNotFoundError(errno.ENOENT, "a damaged row: nothing can stand there", path)
         if _is_as_seen(fd, path, box):
             opened = _opened(fd, path, row)
             if _is_as_seen(fd, path, box):
@@ -124,6 +122,8 @@ def open_held(bench: Bench, box_id: int, uid: int, words: Sequence[str]) -> tupl
 
 def _opened(fd: int, path: bytes, row: MessageRow) -> Slice:
     """The message of a row, in an open file. Raises FileNotFoundError where another one stands there."""
+    if not 0 <= row.place <= os.fstat(fd).st_size:
+        raise FileNotFoundError(errno.ENOENT, "a damaged row: nothing can stand there", path)
     line, head = read_head(fd, row.place, row.octets)
     length = row.octets - len(head.octets)
     if head.fingerprint(line, length) != row.base:

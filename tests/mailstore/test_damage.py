@@ -332,7 +332,7 @@ def test_a_place_outside_an_mbox_is_found_out(tmp_path, mboxes, place):
 def test_the_trials_notice_a_wrong_text(tmp_path, canaries, monkeypatch):
     """A checksum that is not looked at, and two rows that changed places: the trial has to see it."""
     monkeypatch.setattr("imapd.mailstore.index.message_sum", lambda row: 0)
-    monkeypatch.setattr("imapd.mailstore.index.packed_sum", lambda *row: 0)
+    monkeypatch.setattr("imapd.mailstore.messagetable.packed_sum", lambda *row: 0)
     monkeypatch.setattr("imapd.mailstore.bulktable.packed_sum", lambda *row: 0)
     blind = Canaries(Path(tmp_path) / "blind", messages=10)
     with sqlite3.connect(blind.home / "imapd-index.sqlite") as db:
