@@ -26,11 +26,12 @@ logger = logging.getLogger("imapd.server.watch")
 
 Bell = Callable[[], None]
 
-# The steps of a delivery come within a ms of one another. In a storm 20 ms are far below what a person notices. Several
-# rings make one: what the store itself does to a delivery, such as its rename into cur/, rings once more.
+# The steps of a delivery come within a ms of one another. In a storm, which is so many rings in so many seconds, 20 ms
+# are far below what a person notices. What the store itself does to a delivery, such as its rename into cur/, rings
+# once more: 30 deliveries a second are no storm.
 GATHER = 0.001
 STORM = 0.02
-STORM_RINGS = 6
+STORM_RINGS, STORM_SECONDS = 6, 0.06
 # What an IDLE client behind NFS waits at most; NFS itself caches attributes for 3 to 60 s.
 POLL = 5.0
 # When somebody who replaces a file has put the old one aside, the new one comes soon; later the slow look sees it.
@@ -202,7 +203,7 @@ class Watch:
     def _pause(self) -> float:
         """How long to gather before the next ring, in seconds."""
         now = time.monotonic()
-        if now - self._rings[0] > STORM_RINGS * STORM:
+        if now - self._rings[0] > STORM_SECONDS:
             return GATHER
         return GATHER + max(0.0, STORM - (now - self._rings[-1]))
 

@@ -20,7 +20,7 @@ from imapd.server.loop import GeventLoop
 from imapd.server.notify import notify, reloading
 from imapd.server.sockets import ListenError, handed_over, open_places, release
 from imapd.server.transport import Transport
-from imapd.server.watch import GATHER, STORM, STORM_RINGS, Watch
+from imapd.server.watch import GATHER, STORM, STORM_RINGS, STORM_SECONDS, Watch
 from tests.server.support import Client, listener, workers
 
 
@@ -164,21 +164,30 @@ def test_a_bell_rings_once_for_a_burst_and_not_after_its_watch_is_closed(tmp_pat
     watch.close()
 
 
-def test_a_few_rings_one_after_another_are_not_held_up_and_a_storm_of_them_is(monkeypatch):
+def pauses_before_rings(monkeypatch, times, quiet):
+    """How long is waited before so many rings, where the next thing happens that much after each of them."""
     now = [1000.0]
     monkeypatch.setattr("imapd.server.watch.time", SimpleNamespace(monotonic=lambda: now[0]))
     watch = Watch(use_inotify=False)
     pauses = []
-    for _ in range(20):
+    for number in range(times):
         pauses.append(watch._pause())
         now[0] += pauses[-1]
         watch._ring()
-        now[0] += 0.001
-    assert pauses[:STORM_RINGS] == [GATHER] * STORM_RINGS  # a delivery and what the store does to it are two already
-    assert pauses[STORM_RINGS:] == [pytest.approx(STORM)] * (20 - STORM_RINGS)
-    now[0] += STORM * STORM_RINGS
-    assert watch._pause() == GATHER
+        now[0] += quiet(number)
     watch.close()
+    return pauses
+
+
+def test_deliveries_now_and_then_and_what_the_store_does_to_them_are_not_held_up(monkeypatch):
+    assert set(pauses_before_rings(monkeypatch, 100, lambda number: 0.003 if number % 2 else 0.03)) == {GATHER}
+
+
+def test_a_storm_rings_a_hundred_times_a_second(monkeypatch):
+    pauses = pauses_before_rings(monkeypatch, 1000, lambda number: 0.0001)
+    assert pauses[:STORM_RINGS] == [GATHER] * STORM_RINGS
+    assert sum(pauses) > 0.99 * 1000 / STORM_RINGS * STORM_SECONDS
+    assert max(pauses) <= GATHER + STORM
 
 
 def test_the_stores_own_files_ring_nothing(tmp_path):
