@@ -9,9 +9,9 @@ from tests.faults.hands import ImapHand
 from tests.faults.ledger import Broken, Ledger, Mail, Uids
 from tests.support.daemon import Daemon
 
-CYCLES = int(os.environ.get("IMAPD_TEST_KILLS", "60"))
+CYCLES = int(os.environ.get("IMAPD_TEST_KILLS", "200"))
 
-pytestmark = pytest.mark.timeout(600)  # half a minute, but not beside other work
+pytestmark = pytest.mark.timeout(600)  # a minute, but not beside other work
 
 
 @pytest.mark.parametrize("format", ["maildir", "mbox"])
