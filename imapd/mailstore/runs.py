@@ -19,7 +19,7 @@ import errno
 import fcntl
 import os
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -254,28 +254,17 @@ class RunFile:
         for length in lengths:
             starts.append(start)
             start += length
-        at = bisect_left(self._uids, uids[0])
-        fits = at == len(self._uids) or self._uids[at] > uids[-1]
-        if fits and all(map(lt, uids, uids[1:])):
-            self._checked[at:at] = bytes(count)
-        else:
-            self._checked = bytearray()
-            at = len(self._uids)
-        for column, more in zip(self._columns(), (uids, starts, lengths, sums, *marks), strict=True):
-            column[at:at] = more
-        if not self._checked:
-            self._sort()
+        added: Sequence[array[int]] = (uids, starts, lengths, sums, *marks)
+        # Blocks of several processes may overlap; only what lies between the first and the last of a block is moved.
+        first, last = bisect_left(self._uids, min(uids)), bisect_right(self._uids, max(uids))
+        if first < last or not all(map(lt, uids, uids[1:])):
+            added = _in_order([known[first:last] + more for known, more in zip(self._columns(), added, strict=True)])
+        for column, more in zip(self._columns(), added, strict=True):
+            column[first:last] = more
+        self._checked[first:last] = bytes(len(added[0]))
 
     def _columns(self) -> "tuple[array[int], ...]":
         return self._uids, self._starts, self._lengths, self._sums, *self._marks
-
-    def _sort(self) -> None:
-        """Bring the rows into the order of the UIDs; of several for one UID the last stays (rule 4)."""
-        last = {uid: row for row, uid in enumerate(self._uids)}
-        rows = [last[uid] for uid in sorted(last)]
-        for column in self._columns():
-            column[:] = array(column.typecode, [column[row] for row in rows])
-        self._checked = bytearray(len(rows))
 
     def missing(self, uids: "array[int]") -> list[int]:
         """Those of the UIDs for which there is no run; another one may turn out to be none when it is read."""
@@ -384,6 +373,13 @@ def taken(column: "Sequence[int]", rows: Sequence[int]) -> "array[int]":
         return column[rows.start : rows.stop]  # type: ignore[return-value]
     kind = column.typecode if isinstance(column, array) else "B"
     return array(kind, [column[row] for row in rows])
+
+
+def _in_order(columns: "Sequence[array[int]]") -> "list[array[int]]":
+    """Rows in the order of the UIDs, the first column; of several for one UID the last stays (rule 4)."""
+    last = {uid: row for row, uid in enumerate(columns[0])}
+    rows = [last[uid] for uid in sorted(last)]
+    return [array(column.typecode, [column[row] for row in rows]) for column in columns]
 
 
 def _all_of(read_at: ReadAt, fd: int, size: int, place: int) -> bytes:

@@ -6,6 +6,7 @@ from array import array
 
 import pytest
 
+from imapd.mailstore import runs
 from imapd.mailstore.message import read_at
 from imapd.mailstore.render import cut, cuts_of
 from imapd.mailstore.rendered import DIRECTORY, files, subjects
@@ -60,6 +61,20 @@ def test_what_is_kept_comes_out_again_in_any_order_of_writing(path):
     expected = [run(uid).octets if uid % 3 == 1 else b"" for uid in uids]
     assert read(reader(path), messages(*uids)) == expected
     assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_blocks_that_overlap_cost_what_is_in_them_and_not_the_whole_file(path, monkeypatch):
+    """As where two processes render the same messages, a few at a time."""
+    ordered = []
+    in_order = runs._in_order
+    monkeypatch.setattr(runs, "_in_order", lambda columns: ordered.append(len(columns[0])) or in_order(columns))
+    for start in range(1, 2_001, 10):
+        for text in ("early", "late"):
+            append(path, STAMP, [run(uid, text) for uid in range(start, start + 12)], 0o600)
+    file = reader(path)
+    assert read(file, messages(1, 1000, 2002)) == [run(uid, "late").octets for uid in (1, 1000, 2002)]
+    assert len(file) == 2_002
+    assert 0 < sum(ordered) < 5 * 2_002
 
 
 def test_what_others_add_is_seen(path):
