@@ -13,12 +13,17 @@ refused without asking. A row of `lock` shuts an entry for a network, or for all
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 # What a method raises where the file or the disk is at fault.
 TROUBLE = (sqlite3.Error, OSError)
+
+# How long, in seconds, a worker waits for the others, and how often it looks where SQLite does not wait by itself.
+_PATIENCE = 5.0
+_LOOK_AGAIN = 0.01
 
 # Somebody asked and did not come back: longer than any login may take.
 _LOST = 30.0
@@ -101,12 +106,24 @@ class TriesFile:
         if path is not None:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._db = sqlite3.connect(path or ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path or ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         if path is not None:
             # The last failures may be lost in a power cut, the file may not: no fsync for each wrong password.
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._begin_log()
             self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+
+    def _begin_log(self) -> None:
+        """Have a new file keep a log (WAL). Workers that start together all try, and SQLite lets none of them wait."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(_LOOK_AGAIN)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,7 @@
 """Failed logins: what a directory hears of them, when somebody is locked, and what is left of it after a restart."""
 
 import logging
+import sqlite3
 import stat
 import threading
 from dataclasses import replace
@@ -308,6 +309,16 @@ def test_workers_that_are_tried_at_the_same_moment_count_together(path):
     for thread in threads:
         thread.join(30)
     assert len(heard) == 40 and sum(heard) == 4
+
+
+def test_a_worker_that_starts_while_another_makes_the_file_waits_for_it(path):
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.2, other.execute, ("COMMIT",))
+    done.start()
+    TriesFile(path, Rules()).close()
+    done.join()
+    other.close()
 
 
 def test_the_file_is_the_daemon_s_alone_and_has_no_password(loop, path, tmp_path):
