@@ -8,7 +8,8 @@ Rules:
 1. A mark goes away when the work is done and the directory it was done in is durable. Otherwise a power cut could
    bring back an old file name under a row that knows only the new one, and it would look like somebody's change.
 2. A file that is not where the row says was renamed by another program: the mark goes, the row stays as it was, and
-   the next listing finds the file by its base name.
+   the next listing finds the file by its base name. One that is to move to another mailbox is looked for at once, or it
+   would stay where it is and come as a new message; what the other program changed of its flags is taken along.
 3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
 4. Who only needs the promise leaves much work for later: changed flags, and what was moved, copied or expunged, once
    the commit is durable and every name that it gives a file is too. Who lists files or counts on their places does all
@@ -19,7 +20,8 @@ Rules:
 import contextlib
 import os
 from collections import defaultdict
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import Bench, explained, log
@@ -29,6 +31,8 @@ from imapd.mailstore.formats import Failures
 from imapd.mailstore.index import Index
 from imapd.mailstore.maildir import CUR, ELSEWHERE
 from imapd.mailstore.rows import BoxRow, MessageRow
+
+Wanted = TypeVar("Wanted")
 
 MANY: Final = 200
 """So many files are not waited for by a client who only needs to know that it will be done."""
@@ -99,6 +103,7 @@ class _Settling:
         self._stamps: dict[int, str] = {}
         self._placed: list[tuple[MessageRow, int, bytes]] = []
         self._lost: list[int] = []
+        self._left: dict[bytes, list[MessageRow]] = defaultdict(list)  # by the mailboxes that they are to leave
         self._hunted: set[int] = set()
         self._emptied: list[int] = []
         self.failed: dict[int, StoreError] = {}
@@ -107,6 +112,8 @@ class _Settling:
     def run(self, most: int) -> None:
         for row in self._bench.index.pending(most):
             self._rename(row)
+        for folder, rows in self._left.items():
+            self._fetch(folder, rows)
         self._remove(self._bench.index.graves(most))
         for directory, keys in self._touched.items():
             self._make_durable(directory, keys)
@@ -123,9 +130,40 @@ class _Settling:
         try:
             self._placed.append((row, CUR, self._into_cur(box, names, row)))
         except FileNotFoundError:
-            self._lost.append(row.id)  # rule 2
+            folder = os.path.dirname(os.path.dirname(path_of(self._bench, box, row)))
+            if row.place == ELSEWHERE and not _is_in_tmp(row):
+                self._left[folder].append(row)
+            else:
+                self._lost.append(row.id)  # rule 2
         except OSError as error:
             self._fail(row.id, error)
+
+    def _fetch(self, folder: bytes, rows: list[MessageRow]) -> None:
+        """Move messages whose files another program renamed in the meantime (rule 2)."""
+        try:
+            missing = _hunt(folder, {maildir.base_of(row.file): row for row in rows}, self._bring)
+        except OSError as error:
+            for row in rows:
+                self._fail(row.id, error)
+            return
+        self._lost += [row.id for row in missing.values()]
+
+    def _bring(self, row: MessageRow, path: bytes) -> None:
+        box, names = self._box(row.id >> 32)
+        directory = self._bench.folder(box) + b"/cur"
+        name = target_name(names, row)
+        # It keeps the flags that it has now, under a row that knows it by another name: so the next look merges them.
+        changed = set(maildir.letters_of(row.file)) ^ set(maildir.letters_of(path))
+        flags = {letter for letter in changed if not _is_keyword(letter)}
+        renamed = maildir.with_letters(maildir.base_of(name), bytes(set(maildir.letters_of(name)) ^ flags))
+        if maildir.is_too_long(renamed) or not maildir.rename_aside(path, directory + b"/" + renamed):
+            base = maildir.base_of(self._other_name(row, renamed))
+            name, renamed = (maildir.with_letters(base, maildir.letters_of(each)) for each in (name, renamed))
+            os.rename(path, directory + b"/" + renamed)
+        self._placed.append((row, CUR, name))
+        self._touched[directory].add(row.id)
+        self._touched[os.path.dirname(path)].add(row.id)
+        self._hunted.add(row.id >> 32)
 
     def _into_cur(self, box: BoxRow, names: FlagNames, row: MessageRow) -> bytes:
         source = path_of(self._bench, box, row)
@@ -143,7 +181,7 @@ class _Settling:
             if not os.path.lexists(folder + b"/" + name):
                 raise
         self._touched[folder].add(row.id)
-        if row.place != ELSEWHERE or not row.file.startswith(b"tmp/"):
+        if not _is_in_tmp(row):
             # A name that comes back in tmp/ is nobody's message, and goes with what deliveries leave there.
             self._touched[os.path.dirname(source)].add(row.id)
         return name
@@ -170,23 +208,19 @@ class _Settling:
                 continue
             self._touched[directory].add(key)
             self._emptied.append(key)
-        self._hunted = {key >> 32 for wanted in missing.values() for key, _ in wanted}
+        self._hunted |= {key >> 32 for wanted in missing.values() for key, _ in wanted}
         for folder, wanted in missing.items():
-            self._hunt(folder, {base: key for key, base in wanted})
+            self._remove_renamed(folder, {base: key for key, base in wanted})
 
-    def _hunt(self, folder: bytes, wanted: dict[bytes, int]) -> None:
+    def _remove_renamed(self, folder: bytes, wanted: dict[bytes, int]) -> None:
         """Remove expunged files that another program renamed in the meantime, or they would come as new ones."""
+
+        def remove(key: int, path: bytes) -> None:
+            os.unlink(path)
+            self._touched[os.path.dirname(path)].add(key)
+
         try:
-            for listed in maildir.looks(folder):
-                for place, name in [file for file in listed if maildir.base_of(file[1]) in wanted]:
-                    directory = folder + b"/" + maildir.PLACES[place]
-                    with contextlib.suppress(FileNotFoundError):  # renamed once more: the next look finds it
-                        os.unlink(directory + b"/" + name)
-                        self._touched[directory].add(wanted.pop(maildir.base_of(name)))
-                if not wanted:
-                    return
-        except FileNotFoundError:
-            pass  # the folder itself is gone, and the file with it
+            _hunt(folder, wanted, remove)
         except OSError as error:
             for key in wanted.values():
                 self._fail(key, error)
@@ -215,6 +249,30 @@ class _Settling:
                 index.update_box(box, **stamp_after(self._bench, row, "" if box in lost_in else self._stamps[box]))
 
 
+def _hunt(folder: bytes, wanted: dict[bytes, Wanted], deed: Callable[[Wanted, bytes], None]) -> dict[bytes, Wanted]:
+    """Do something with the files of these base names, by their paths; what was not found. Raises OSError."""
+    left = dict(wanted)
+    with contextlib.suppress(FileNotFoundError):  # the folder itself is gone, and the files with it
+        for listed in maildir.looks(folder):
+            for place, name in listed:
+                base = maildir.base_of(name)
+                if base in left:
+                    with contextlib.suppress(FileNotFoundError):  # renamed once more: the next look finds it
+                        deed(left[base], b"/".join([folder, maildir.PLACES[place], name]))
+                        del left[base]
+            if not left:
+                break
+    return left
+
+
+def _is_in_tmp(row: MessageRow) -> bool:
+    return row.place == ELSEWHERE and row.file.startswith(b"tmp/")
+
+
+def _is_keyword(letter: int) -> bool:
+    return 0x61 <= letter <= 0x7A
+
+
 def stamp_after(bench: Bench, box: BoxRow, before: str) -> dict[str, object]:
     """What to write of a mailbox after we have renamed files into, in or from its cur/, which had that stamp before.
 
@@ -236,7 +294,7 @@ def target_name(names: FlagNames, row: MessageRow) -> bytes:
     if row.place == maildir.ELSEWHERE:
         # Small letters are keywords of the folder it comes from. Kept, they would be others here; and once this folder
         # has such a letter the name comes out otherwise, so that a crash would leave a file that nobody expects.
-        before = bytes([letter for letter in before if not 0x61 <= letter <= 0x7A])
+        before = bytes([letter for letter in before if not _is_keyword(letter)])
     return maildir.with_letters(row.base or maildir.base_of(row.file), names.letters(row.mask, before))
 
 

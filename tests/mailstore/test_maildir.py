@@ -165,6 +165,30 @@ def test_flags_are_merged_with_what_another_program_changed_meanwhile(ann, home,
     assert files(home)["cur"][0].endswith(":2,FRS")
 
 
+def test_a_message_that_another_program_renames_while_it_is_moved_does_not_stay_behind(ann, home, monkeypatch):
+    ann.put(flags=frozenset({"\\Seen", "Work"}))
+    ann.ann.create("Archive")
+    mailbox = ann.open()
+    mailbox.snapshot()
+    path = next((home / "cur").iterdir())
+    assert path.name.endswith(":2,Sa")
+
+    # The other program renames just before our own rename, after our commit.
+    rename = maildir.rename_aside
+
+    def beaten(source, target):
+        if os.path.exists(path):
+            path.rename(str(path).replace(":2,Sa", ":2,Fa"))
+        return rename(source, target)
+
+    monkeypatch.setattr(maildir, "rename_aside", beaten)
+    assert mailbox.move([1], "Archive").uids == (1,)
+    monkeypatch.undo()
+    assert ann.look() == {} and files(home)["cur"] == []
+    assert ann.look("Archive") == {1: {"\\Flagged", "Work"}}
+    assert ann.texts("Archive") == {1: WIRE}
+
+
 def test_keywords_are_letters_with_dovecots_table(ann, home):
     ann.put(flags=frozenset({"$Forwarded", "Work"}))
     table = (home / "dovecot-keywords").read_text()
