@@ -60,6 +60,13 @@ class Renderable(Protocol):
     def count(self) -> int:
         """How many messages it has, as far as is known."""
 
+    @property
+    def is_seen_to(self) -> bool:
+        """Whether what is missing was found out or asked for, and no message has come since."""
+
+    def see_to(self) -> None:
+        """Another process was asked to render what is missing."""
+
     def unrendered(self) -> Sequence[int]:
         """The UIDs of messages whose texts are not kept, ascending."""
 
@@ -93,7 +100,7 @@ class Background:
 
     def opened(self, mailbox: Renderable) -> None:
         """Somebody has opened the mailbox."""
-        if not self._is_asked_for(mailbox, mailbox.count):
+        if not mailbox.is_seen_to and not self._is_asked_for(mailbox, mailbox.count):
             self._wait(mailbox, None)
 
     def arrived(self, mailbox: Renderable, uids: Sequence[int]) -> None:
@@ -105,7 +112,10 @@ class Background:
 
     def _is_asked_for(self, mailbox: Renderable, count: int) -> bool:
         """Whether another process is going to render so many messages of the mailbox."""
-        return count >= MUCH and self._ask is not None and self._ask(mailbox.wish)
+        is_asked_for = count >= MUCH and self._ask is not None and self._ask(mailbox.wish)
+        if is_asked_for:
+            mailbox.see_to()
+        return is_asked_for
 
     def _wait(self, mailbox: Renderable, uids: Sequence[int] | None) -> None:
         if mailbox.identity in self._waiting or len(self._waiting) < MOST:

@@ -14,7 +14,7 @@ from imapd.mailstore.errors import Expunged
 from imapd.mailstore.message import header_of
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import of_fields, subject
-from imapd.mailstore.runs import MARKS, Cut, Identity, Messages, Run, taken
+from imapd.mailstore.runs import LARGEST, MARKS, Cut, Identity, Messages, Run, taken
 from imapd.mailstore.store import Description, Text
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class MailboxTexts:
         """Finished items; see mailstore/store."""
 
         def made(message: Identity, octets: bytes) -> Run:
-            return described(message, self._described(octets))
+            run = described(message, self._described(octets))
+            if len(run.octets) <= LARGEST:
+                self._mailbox.rendered_to = 0  # nobody has come to it, and more may be missing
+            return run
 
         return self._rendered(uids, b"", cuts_of(texts), InTurn.wholes, made)
 
@@ -101,9 +104,19 @@ class MailboxTexts:
         """See mailstore/background."""
         return self._mailbox.row.messages
 
+    @property
+    def is_seen_to(self) -> bool:
+        """See mailstore/background."""
+        return self._mailbox.rendered_to == self._mailbox.row.uidnext
+
+    def see_to(self) -> None:
+        """See mailstore/background. Should that process end before it has come to it, whoever misses a text will have
+        the next one ask again."""
+        self._mailbox.rendered_to = self._mailbox.row.uidnext
+
     def unrendered(self) -> Sequence[int]:
         """See mailstore/background. What arrives later is said to be missing when it arrives."""
-        if not self._mailbox.account.is_open or self._mailbox.rendered_to == self._mailbox.row.uidnext:
+        if not self._mailbox.account.is_open or self.is_seen_to:
             return ()
         self._mailbox.refresh()
         snapshot = self._mailbox.loaded()
