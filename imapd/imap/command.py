@@ -106,7 +106,8 @@ class Command:
 
     may_expunge: after it, and only then, sequence numbers may change. try_create: its NoSuchMailbox is about the
     target, so that the client is told TRYCREATE (RFC 9051 section 7.1). tells_fullness: behind it the client is told
-    where the account is nearly full. literal_limit: octets of one of its literals.
+    where the account is nearly full. tells_news: behind it the client is told what is new in its mailbox; not where it
+    has been told just now how all of it is. literal_limit: octets of one of its literals.
     """
 
     name: ClassVar[str]
@@ -114,6 +115,7 @@ class Command:
     may_expunge: ClassVar[bool] = True
     try_create: ClassVar[bool] = False
     tells_fullness: ClassVar[bool] = False
+    tells_news: ClassVar[bool] = True
     literal_limit: ClassVar[int] = LITERAL_LIMIT
 
     @classmethod

@@ -181,7 +181,8 @@ class Conversation:
             verdict = self._judge(error, command)
         if verdict is not None and verdict.kind == "OK" and command.tells_fullness:
             yield from self._fullness()
-        if verdict is None or verdict.kind == "BAD" or self.session.state is not State.SELECTED:
+        is_news_due = command.tells_news and self.session.state is State.SELECTED
+        if verdict is None or verdict.kind == "BAD" or not is_news_due:
             return verdict
         try:
             yield from updates.news(self.session, command.may_expunge)

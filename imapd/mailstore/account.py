@@ -103,12 +103,21 @@ class LocalAccount:
         return self._shared(name).status()
 
     def open(self, name: str, read_only: bool = False) -> LocalMailbox:
-        shared = self._shared(name)
+        known = self._as_known(name, not read_only)
+        shared = known or self._shared(name)
         self._core.mailboxes[shared.key] = shared
         shared.users += 1
         self._core.users += 1
         self._core.background.opened(MailboxTexts(shared))
-        return LocalMailbox(shared, read_only, self._closed)
+        return LocalMailbox(shared, read_only, self._closed, is_seen=known is not None)
+
+    def _as_known(self, name: str, read_write: bool) -> SharedMailbox | None:
+        """The mailbox, where the process knows it and nothing has happened to it since: nearly always."""
+        for known in self._core.mailboxes.values():
+            if known.row.name == name:
+                with disk_errors():
+                    return known if known.is_as_known(name, read_write) else None
+        return None
 
     def _shared(self, name: str) -> SharedMailbox:
         """The mailbox as the process knows it, or a new one. Raises NoSuchMailbox."""

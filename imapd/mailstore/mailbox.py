@@ -18,9 +18,13 @@ from imapd.model.loop import Watching
 class LocalMailbox:
     """A mailbox that is open. `release` is called once, when the session closes it."""
 
-    __slots__ = ("_release", "_shared", "read_only")
+    __slots__ = ("_is_seen", "_release", "_shared", "read_only")
 
-    def __init__(self, shared: SharedMailbox, read_only: bool, release: Callable[[SharedMailbox], None]) -> None:
+    def __init__(
+        self, shared: SharedMailbox, read_only: bool, release: Callable[[SharedMailbox], None], is_seen: bool = False
+    ) -> None:
+        """is_seen: whoever opens it has looked just now whether anything has happened, for the first snapshot."""
+        self._is_seen = is_seen
         self._shared = shared
         self._release: Callable[[SharedMailbox], None] | None = release
         self.read_only = read_only
@@ -30,12 +34,14 @@ class LocalMailbox:
         return self._shared.row.name
 
     def snapshot(self) -> Snapshot:
+        if self._is_seen:
+            self._is_seen = False
+            return self._shared.loaded()
         return self._shared.snapshot(read_write=not self.read_only)
 
     def claim_recent(self, up_to: int) -> int:
         shared = self._shared
-        shared.refresh()
-        if up_to <= shared.row.recent:
+        if up_to <= shared.row.recent:  # which only grows
             return shared.row.recent
         try:
             return shared.locked(lambda bench, box: rowchanges.claim_recent(bench, box, up_to), vital=True)

@@ -70,7 +70,7 @@ class SharedMailbox:
         self._has_work = True
         self._snapshot: Snapshot | None = None
         self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
-        self.rendered_to = 0  # up to which UIDNEXT what is missing was found out
+        self.rendered_to = 0  # up to which UIDNEXT what is missing was found out, or asked for
         self._columns = ColumnFile(account.root, row.id, row.uidvalidity, account.settings.file_mode)
         self._unkept = 0  # changes that the file of columns lacks
         self._places = KnownPlaces()
@@ -128,14 +128,25 @@ class SharedMailbox:
 
     def _agrees(self, read_write: bool) -> bool:
         self.refresh()
-        account = self.account
         try:
-            agrees = account.format.agrees(self.folder, self.row, account.loop.time())
+            return self._nothing_to_do(read_write)
         except (FileNotFoundError, NotADirectoryError):
-            if not account.format.is_mailbox(account.root, self.row.directory):
-                account.locked(discover)  # renamed just now, or gone
+            if not self.account.format.is_mailbox(self.account.root, self.row.directory):
+                self.account.locked(discover)  # renamed just now, or gone
                 self.refresh()
             return False
+
+    def is_as_known(self, name: str, read_write: bool) -> bool:
+        """Whether it bears that name, and nothing has happened to it that is not known or has to be seen to."""
+        try:
+            self.refresh()
+            return self.row.name == name and self._nothing_to_do(read_write)
+        except (Gone, FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _nothing_to_do(self, read_write: bool) -> bool:
+        account = self.account
+        agrees = account.format.agrees(self.folder, self.row, account.loop.time())
         return agrees and not (read_write and self._has_work)
 
     def snapshot(self, read_write: bool) -> Snapshot:

@@ -23,7 +23,6 @@ from imapd.wire import writer
 from imapd.wire.responses import Exists, FlagsResponse, ListResponse, Recent, Status
 from imapd.wire.scanner import Scanner
 
-FEW = 32
 SEEN = 1 << SYSTEM_FLAGS.index("\\Seen")
 
 
@@ -34,6 +33,7 @@ class Select(Command):
     name = "SELECT"
     states = LOGGED_IN
     tells_fullness = True
+    tells_news = False
     read_only: ClassVar[bool] = False
 
     mailbox: SentName
@@ -119,9 +119,9 @@ def _described(session: Session, view: View, name: SentName) -> Iterator[Respons
     yield Exists(len(view.uids))
     if not session.rev2:
         yield Recent(len(view.recent))
-        unseen = _first_unseen(snapshot)
-        if unseen:
-            yield Status("OK", "The first unseen message.", code=f"UNSEEN {unseen}")
+        unseen = snapshot.first_without(SEEN)
+        if unseen is not None:
+            yield Status("OK", "The first unseen message.", code=f"UNSEEN {unseen + 1}")
     yield Status("OK", "UIDs are valid.", code=f"UIDVALIDITY {snapshot.uidvalidity}")
     yield Status("OK", "The next UID.", code=f"UIDNEXT {snapshot.uidnext}")
     if session.rev2:
@@ -133,15 +133,6 @@ def _permanent(view: View, snapshot: Snapshot) -> bytes:
     if view.read_only:
         return b"()"
     return writer.flag_list((*SYSTEM_FLAGS, *snapshot.keywords))[:-1] + b" \\*)"
-
-
-def _first_unseen(snapshot: Snapshot) -> int:
-    """The sequence number of the first message without \\Seen, or 0."""
-    masks = snapshot.masks
-    unseen = [mask for mask in set(masks) if not mask & SEEN]
-    if len(unseen) <= FEW:  # nearly always; the search is C's then, a fifth of the time
-        return min(map(masks.index, unseen), default=-1) + 1
-    return next((number for number, mask in enumerate(masks, 1) if not mask & SEEN), 0)
 
 
 extension = Extension(commands=(Select, Examine, Close))
