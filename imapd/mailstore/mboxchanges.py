@@ -249,7 +249,7 @@ def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
     length = row.octets - len(head.octets)
     line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
     line = line if line.endswith(b"\n") else line + b"\n"
-    return _Source(line, head.stripped(), head.cut, mail.fd, body, length, mask, row.size, row.date)
+    return _Source(line, head.bare, head.cut, mail.fd, body, length, mask, row.size, row.date)
 
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:

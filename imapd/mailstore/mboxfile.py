@@ -48,6 +48,9 @@ _ASCTIME: Final = re.compile(
     rb" (%s),? +(\d{1,2}),? +%s(?: +(%s))? +(\d{4})(?: +(%s))?(?![^\s])" % (_MONTHS, _CLOCK, _ZONE, _ZONE)
 )
 _RFC822: Final = re.compile(rb" (\d{1,2})[ -](%s)[ -](\d{4}) +%s(?: +(%s))?(?![^\s])" % (_MONTHS, _CLOCK, _ZONE))
+# How nearly every From_ line ends.
+_USUAL: Final = re.compile(rb"(?<= )((?:%s) [ \d]\d) (\d\d):(\d\d):(\d\d)( \d{4})\n" % _MONTHS)
+_USUAL_LENGTH: Final = len(b"Nov 23 10:00:00 2026\n")
 _MOZILLA: Final = re.compile(rb"From -\s*")
 _DATELESS: Final = re.compile(rb"From [^\s@]+@[^\s@]+\s*")
 _HEADER_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:|>From ")
@@ -62,6 +65,11 @@ def is_from_line(line: bytes) -> bool:
 
 def date_of(line: bytes) -> int | None:
     """The time that a From_ line tells, in seconds since the epoch; without a zone it is this machine's time."""
+    if usual := _USUAL.match(line, max(0, len(line) - _USUAL_LENGTH)):
+        day, hour, minute, second, year = usual.groups()
+        midnight = _midnight_of(day + year) if hour < b"24" and minute < b"60" and second < b"60" else None
+        if midnight is not None:
+            return midnight + int(hour) * 3600 + int(minute) * 60 + int(second)
     if match := _ASCTIME.search(line):
         month, day, hour, minute, second, before, year, behind = match.groups()
         zone = behind or before
@@ -97,6 +105,16 @@ def _midnight(year: int, month: int, day: int) -> int | None:
     return begin if end - begin == 86400 else None
 
 
+@lru_cache(4096)
+def _midnight_of(day: bytes) -> int | None:
+    """The same by the words of a From_ line, month and day and year."""
+    month, number, year = day.split()
+    try:
+        return _midnight(int(year), _MONTHS.index(month) // 4 + 1, int(number))
+    except (ValueError, OverflowError):
+        return None
+
+
 def begins_like_mbox(start: bytes) -> bool:
     """Whether a file that begins so may be an mbox; an empty one is, and one that a power cut left with zeros for what
     was being appended."""
@@ -124,10 +142,9 @@ class Scan:
     def __iter__(self) -> Iterator[Found]:
         while self._at < self._end:
             if self._at >= self._base:
-                for found in usual(self._data, self._at - self._base, self._base, self._has_cr):
-                    self.steps += found.after - found.offset
-                    self._at = found.after
-                    yield found
+                at = yield from usual(self._data, self._at - self._base, self._base, self._has_cr)
+                self.steps += at + self._base - self._at
+                self._at = at + self._base
             if self._at < self._end:
                 yield self._message()
 

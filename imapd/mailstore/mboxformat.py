@@ -23,6 +23,7 @@ from imapd.mailstore.errors import StoreError
 from imapd.mailstore.findings import Finding, Inventory, Sight
 from imapd.mailstore.formats import Addressed, Failures, Read, Slice, Spooled
 from imapd.mailstore.index import Index
+from imapd.mailstore.mboxcolumns import FirstColumns
 from imapd.mailstore.mboxrewrite import locked
 from imapd.mailstore.mboxwriteback import write_all, write_back
 from imapd.mailstore.rows import ABSENT, BoxRow, Given, MessageRow
@@ -43,6 +44,7 @@ class MboxFormat:
         self._words = tuple(words)
         self._tree = mboxtree.Tree(root, inbox or mboxtree.inbox_of(root))
         self._dir_mode = 0o700
+        self._columns = FirstColumns()
         self._given: dict[int, bytes] = {}  # UIDVALIDITY that a mailbox brought with it, and which one
 
     # Quick
@@ -177,7 +179,7 @@ class MboxFormat:
 
     def take_in(self, bench: Bench, box: int, read_write: bool, force: bool = False) -> bool:
         self.settle(bench)
-        return mboxsync.take_in(bench, box, self._words, force)
+        return mboxsync.take_in(bench, box, self._words, force, self._columns)
 
     def make_durable(self, message: Spooled) -> None:
         """Nothing: its text is copied to the end of the mbox, and durable there."""

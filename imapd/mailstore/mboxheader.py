@@ -76,22 +76,18 @@ class Field(NamedTuple):
 class Head(NamedTuple):
     """The header of a message in an mbox: the octets between the From_ line and the body, and what they say.
 
-    has_lines: there is a field Lines, whatever it says.
+    said: the value of the first field of each name (in small letters). bare: the header without what says flags, UIDs
+    and the length, as it is put under new such fields. has_lines: there is a field Lines, whatever it says.
     """
 
     octets: bytes
-    fields: tuple[Field, ...] = ()
-    has_lines: bool = False
-
-    def value(self, name: bytes) -> bytes | None:
-        """The value of the first field of that name (in small letters)."""
-        for field in self.fields:
-            if field.name == name:
-                return self.octets[field.value_start : field.value_end]
-        return None
+    fields: tuple[Field, ...]
+    said: dict[bytes, bytes]
+    bare: bytes
+    has_lines: bool
 
     def _number(self, name: bytes) -> int | None:
-        value = self.value(name)
+        value = self.said.get(name)
         return None if value is None else int(value)
 
     @property
@@ -106,16 +102,21 @@ class Head(NamedTuple):
     @property
     def letters(self) -> bytes:
         """The letters of Status and X-Status; those of the first are ROU..., of the second AFDT."""
-        return (self.value(b"status") or b"") + (self.value(b"x-status") or b"").translate(None, b"Rr")
+        return self.said.get(b"status", b"") + self.said.get(b"x-status", b"").translate(None, b"Rr")
+
+    @property
+    def is_old(self) -> bool:
+        """Whether somebody has seen the message, or its mailbox with it in it."""
+        return b"O" in self.said.get(b"status", b"")
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        return tuple([word.decode("ascii") for word in (self.value(b"x-keywords") or b"").split()])
+        return tuple([word.decode("ascii") for word in self.said.get(b"x-keywords", b"").split()])
 
     @property
     def base(self) -> Base | None:
         """What the field X-IMAPbase says, or X-IMAP of a pseudo message."""
-        value = self.value(b"x-imap" if self.is_pseudo else b"x-imapbase")
+        value = self.said.get(b"x-imap" if self.is_pseudo else b"x-imapbase")
         if value is None:
             return None
         uidvalidity, last_uid, *words = value.split()
@@ -127,7 +128,7 @@ class Head(NamedTuple):
     @property
     def is_pseudo(self) -> bool:
         """Whether it may be UW-imapd's pseudo message; only the first message of a mailbox is one."""
-        return self.value(b"x-imap") is not None and _PSEUDO.search(b"\n" + self.octets) is not None
+        return b"x-imap" in self.said and _PSEUDO.search(b"\n" + self.octets) is not None
 
     @property
     def cut(self) -> int:
@@ -136,8 +137,8 @@ class Head(NamedTuple):
 
     def text(self) -> bytes:
         """The header as the message has it."""
-        if not self.fields:
-            return self.octets
+        if b"x-imapd-kept" not in self.said and b"x-imapd-cut" not in self.said:
+            return self.bare
         pieces, at = [], 0
         for field in self.fields:
             pieces.append(self.octets[at : field.start])
@@ -145,19 +146,9 @@ class Head(NamedTuple):
         pieces.append(self.octets[at : len(self.octets) - self.cut])
         return b"".join(pieces)
 
-    def stripped(self) -> bytes:
-        """The header without what says flags, UIDs and the length, as it is put under new such fields."""
-        pieces, at = [], 0
-        for field in self.fields:
-            if field.name != b"x-imapd-kept":
-                pieces.append(self.octets[at : field.start])
-                at = field.end
-        pieces.append(self.octets[at:])
-        return b"".join(pieces)
-
     def fingerprint(self, from_line: bytes, body_octets: int) -> bytes:
         """16 octets of what no program changes in a message that it keeps. mutt throws `Lines` away."""
-        text = self.stripped() if self.fields else self.octets
+        text = self.bare
         if self.has_lines:
             text = _LINES.sub(b"", b"\n" + text)[1:]
         return blake2b(b"%s%d\n%s" % (from_line, body_octets, text), digest_size=FINGERPRINT).digest()
@@ -166,6 +157,9 @@ class Head(NamedTuple):
 def parse(octets: bytes) -> Head:
     """Read a header: what follows the From_ line, up to and with the blank line (or without one at the end)."""
     fields: list[Field] = []
+    said: dict[bytes, bytes] = {}
+    pieces: list[bytes] = []
+    at = 0
     has_lines = False
     for match in _FIELD.finditer(b"\n" + octets):
         name = match[1].lower()
@@ -178,8 +172,13 @@ def parse(octets: bytes) -> Head:
             if not (fields and fields[-1].name == b"content-length" and fields[-1].end == start):
                 continue
         if _SHAPES[name].fullmatch(octets, value_start, value_end):
-            fields.append(Field(name, start, min(end, len(octets)), value_start, value_end))
-    return Head(octets, tuple(fields), has_lines)
+            end = min(end, len(octets))
+            fields.append(Field(name, start, end, value_start, value_end))
+            said.setdefault(name, octets[value_start:value_end])
+            if name != b"x-imapd-kept":
+                pieces.append(octets[at:start])
+                at = end
+    return Head(octets, tuple(fields), said, b"".join([*pieces, octets[at:]]), has_lines)
 
 
 def kept(text: bytes) -> bytes:

@@ -9,8 +9,10 @@ A mailbox: `new_stamp` is the Seen that its rows agree with, `cur_stamp` the Owe
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -18,7 +20,7 @@ from imapd.mailstore.flagnames import FIRST_KEYWORD, KEYWORDS, FlagNames
 from imapd.mailstore.mboxfile import date_of
 from imapd.mailstore.mboxheader import FINGERPRINT, Head, Wanted
 from imapd.mailstore.mboxusual import Found
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rows import BoxRow, MessageRow, NewRows
 from imapd.model.flags import SYSTEM_FLAGS
 
 PART: Final = "part"
@@ -110,7 +112,7 @@ def _mask_of_letters(letters: bytes) -> int:
 def mask_of(head: Head, names: FlagNames) -> int:
     """The flags that the fields of a message say. Keywords beyond what a mailbox can have are left out."""
     mask = _mask_of_letters(head.letters)
-    for word in head.keywords:
+    for word in head.keywords if b"x-keywords" in head.said else ():
         known = word.lower() in {known.lower() for known in names.keywords}
         mask |= names.mask([word], create=known or len(names.keywords) < KEYWORDS)
     return mask
@@ -145,5 +147,14 @@ def stranger_of(found: Found, names: FlagNames, now: float) -> Stranger:
     fingerprint = head.fingerprint(line, end - text - len(head.octets))
     if not head.fields:
         return Stranger(offset, end - text, size, fingerprint, 0, date, None, False)
-    mask, is_old = mask_of(head, names), b"O" in head.letters
-    return Stranger(offset, end - text, size, fingerprint, mask, date, head.uid, is_old)
+    return Stranger(offset, end - text, size, fingerprint, mask_of(head, names), date, head.uid, head.is_old)
+
+
+def new_rows(arrived: Sequence[tuple[int, Stranger]], modseq: int) -> NewRows:
+    """The rows of messages, of which there are some, with these UIDs."""
+    uids = [uid for uid, _ in arrived]
+    columns = zip(*[stranger for _, stranger in arrived], strict=True)
+    places, octets, sizes, fingerprints, masks, dates = [list(column) for column in islice(columns, 6)]
+    files = [pack_mask(mask) for mask in masks]
+    pending = [0] * len(uids)
+    return NewRows(uids, places, files, fingerprints, masks, modseq, sizes, octets, dates, pending, is_by_file=False)

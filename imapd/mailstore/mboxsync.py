@@ -18,7 +18,7 @@ is the truth about UIDs. Rules:
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,13 +26,24 @@ from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import FileLocked, Gone
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.maildir import sync_directory
+from imapd.mailstore.mboxcolumns import FirstColumns
 from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, open_file
 from imapd.mailstore.mboxrewrite import is_half_written, locked, rewrite
-from imapd.mailstore.mboxrows import PART, Grave, Owed, Seen, Stranger, mask_in_file, pack_mask, stranger_of
+from imapd.mailstore.mboxrows import (
+    PART,
+    Grave,
+    Owed,
+    Seen,
+    Stranger,
+    mask_in_file,
+    new_rows,
+    pack_mask,
+    stranger_of,
+)
 from imapd.mailstore.mboxusual import HEADER_LIMIT
-from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+from imapd.mailstore.rows import BoxRow, MessageRow
 
 AT_ONCE: Final = 10_000
 LARGE: Final = 1 << 20
@@ -68,27 +79,30 @@ def _patience(octets: int) -> float:
     return max(10.0, octets / 2_000_000) if octets > LARGE else 0.0
 
 
-def take_in(bench: Bench, box_id: int, words: Sequence[str], force: bool) -> bool:
-    """Bring index and file together; False where there is more to take in (rule 6). Raises Gone, FileLocked."""
+def take_in(bench: Bench, box_id: int, words: Sequence[str], force: bool, columns: FirstColumns | None = None) -> bool:
+    """Bring index and file together; False where there is more to take in (rule 6). Raises Gone, FileLocked.
+
+    columns: what is kept of a first sight between its parts.
+    """
     box = bench.box(box_id)
     path = bench.folder(box)
     try:
         if not force and agrees(path, box, bench.now):
             return True
         with locked(path, words, write=bool(box.cur_stamp)) as mail:
-            return look(bench, box_id, mail, force)
+            return look(bench, box_id, mail, force, columns)
     except (FileNotFoundError, NotADirectoryError):
         if bench.format.is_mailbox(bench.root, box.directory):
             raise
         raise Gone from None
 
 
-def look(bench: Bench, box_id: int, mail: Locked, force: bool = False) -> bool:
+def look(bench: Bench, box_id: int, mail: Locked, force: bool = False, columns: FirstColumns | None = None) -> bool:
     """The same, for who holds the lock of the file; for writing, where the mailbox owes something."""
     box = bench.box(box_id)
     if box.cur_stamp:
         box = _pay(bench, box, mail)
-    return _Look(bench, box, mail).run(force)
+    return _Look(bench, box, mail, columns).run(force)
 
 
 def look_whole(bench: Bench, box_id: int, mail: Locked) -> BoxRow:
@@ -150,22 +164,22 @@ def _is_torn(bench: Bench, box: BoxRow, mail: Locked, offset: int, length: int) 
 class _Look:
     """One look at a mail file."""
 
-    def __init__(self, bench: Bench, box: BoxRow, mail: Locked) -> None:
+    def __init__(self, bench: Bench, box: BoxRow, mail: Locked, columns: FirstColumns | None) -> None:
         self._bench = bench
+        self._columns = columns
         self._index = bench.index
         self._box = box
         self._mail = mail
         self._names = bench.names(box)
         self._seen = Seen.read(box.new_stamp)
         self._found: list[Stranger] = []
-        self._arrived: list[MessageRow] = []
+        self._arrived: list[tuple[int, Stranger]] = []  # with their UIDs
         self._changed: list[_Change] = []
         self._vanished: list[MessageRow] = []
         self._removed: list[int] = []  # the keys of graves that are not in the file any more
         self._shifted: list[tuple[int, bytes]] = []  # and those of others, with what they are now
         self._base: Base | None = None
         self._uidnext = box.uidnext
-        self._old = 0  # the highest UID of a message that was seen by somebody
 
     def run(self, force: bool) -> bool:
         status = os.fstat(self._mail.fd)
@@ -276,20 +290,21 @@ class _Look:
         if after != row:
             self._changed.append(_Change(row, after))
 
-    def _meet(self, strangers: Iterable[Stranger]) -> None:
-        """Give rows to messages that have none."""
-        box, modseq = self._box.id, self._box.modseq + 1
-        taken = set() if not self._seen.last_uid else self._index.uids(box)
+    def _meet(self, strangers: Sequence[Stranger]) -> None:
+        """Give UIDs to messages that have no rows."""
+        if not self._seen.last_uid:
+            self._arrived = list(enumerate(strangers, self._uidnext))
+            self._uidnext += len(strangers)
+            return
+        taken = self._index.uids(self._box.id)
         for stranger in strangers:
             uid = stranger.uid
             if uid is None or not 0 < uid <= self._seen.last_uid or uid in taken:
                 uid = self._uidnext
                 self._uidnext += 1
             taken.add(uid)
-            place, octets, size, fingerprint, mask, date, _, is_old = stranger
-            key, file = message_id(box, uid), pack_mask(mask)
-            self._arrived.append(MessageRow(key, place, file, fingerprint, mask, modseq, size, octets, date, 0))
-            self._old = max(self._old, uid if is_old else 0)
+            self._arrived.append((uid, stranger))
+        self._arrived.sort()
 
     # Writing down
 
@@ -311,7 +326,10 @@ class _Look:
                     index.update_box(box.id, **stamps)
             return
         changed = [change.after._replace(modseq=modseq) if change.is_told else change.after for change in self._changed]
-        recent = max(box.recent, self._old) if box.uidnext == 1 or self._seen.last_uid else box.recent
+        is_first = box.uidnext == 1 or self._seen.last_uid
+        seen = [uid for uid, stranger in self._arrived if stranger.is_old] if is_first else []
+        recent = max([box.recent, *seen])
+        arrived = new_rows(self._arrived, modseq) if self._arrived else None
         if self._removed:
             # Or a power cut would bring them back, as new messages: whoever took them out may not have synced anything.
             os.fsync(self._mail.fd)
@@ -320,10 +338,13 @@ class _Look:
             index.add_keywords(box.id, self._names.added)
             index.renew([change.before for change in self._changed], changed)
             index.bury([(row, modseq, None) for row in self._vanished])
-            index.insert(sorted(self._arrived))
+            if arrived:
+                index.insert_columns(box.id, arrived)
             index.fill_graves(self._removed)
             index.shift_graves(self._shifted)
             index.update_box(box.id, modseq=box.modseq + is_visible, uidnext=self._uidnext, recent=recent, **stamps)
+        if arrived and self._columns and not (self._changed or self._vanished):
+            self._columns.follow(self._bench, box, arrived, end == status.st_size)
         if is_visible:
             self._bench.changed.add(self._mail.path)
 

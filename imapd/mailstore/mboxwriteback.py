@@ -204,7 +204,7 @@ class _Rewriting:
         body = row.place + len(line) + len(head.octets)
         length = row.octets - len(head.octets)
         base = _base_of(self._bench, self._box) if is_first else None
-        text = head.stripped()
+        text = head.bare
         new = fields(wanted(self._box, row, self._keywords), length, head.cut, base) + text
         end = row.place + len(line) + row.octets
         separator: Part = (end, extent.end)

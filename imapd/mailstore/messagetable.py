@@ -235,9 +235,9 @@ class MessageTable(BulkTable):
                 keys, masks, rows.sizes, rows.octets, rows.dates, rows.known_by, strict=True)
         ]  # fmt: skip
         self._each_of_many(
-            "INSERT INTO message (id, place, file, mask, modseq, size, octets, date, pending, sum) VALUES",
-            (keys, rows.places, rows.files, masks, repeat(modseq), rows.sizes, rows.octets, rows.dates, rows.pending,
-             checks))  # fmt: skip
+            "INSERT INTO message (id, place, file, base, mask, modseq, size, octets, date, pending, sum) VALUES",
+            (keys, rows.places, rows.files, repeat(None) if rows.is_by_file else rows.known_by, masks, repeat(modseq),
+             rows.sizes, rows.octets, rows.dates, rows.pending, checks))  # fmt: skip
         self._given.setdefault(box, []).extend(zip(rows.uids, rows.known_by, strict=True))
         self._count([(box, len(keys), sum(rows.sizes))])
 

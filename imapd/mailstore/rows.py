@@ -87,7 +87,8 @@ class MessageRow(NamedTuple):
 class NewRows:
     """Messages that come into a mailbox at the same time, with one modseq, as columns: what MessageRow says of each.
 
-    known_by: the base names of the files, which they keep.
+    known_by: the base names of the files, which they keep. is_by_file: that is what `files` tell; if not, it stands in
+    the row as `base`.
     """
 
     uids: list[int]
@@ -100,6 +101,7 @@ class NewRows:
     octets: list[int]
     dates: list[int]
     pending: list[int]
+    is_by_file: bool = True
 
 
 class Usage(NamedTuple):

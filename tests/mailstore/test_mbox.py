@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from imapd.mailstore import mboxchanges, mboxread, mboxrewrite, mboxsync, mboxwriteback
+from imapd.mailstore import mboxchanges, mboxcolumns, mboxread, mboxrewrite, mboxsync, mboxwriteback
 from imapd.mailstore.choice import Kinds
 from imapd.mailstore.errors import Corrupt, Denied, FileLocked, NoSuchMailbox
+from imapd.mailstore.index import Index
 from imapd.mailstore.mboxlock import take
 from imapd.mailstore.mboxtree import level_to_disk, name_of
 from imapd.mailstore.message import to_wire
@@ -110,6 +111,23 @@ def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monk
     worker.loop.advance(3600)  # another program may have changed something before the tail: the whole is read later
     worker.look()
     assert starts == [size, 0]
+
+
+def test_what_is_seen_for_the_first_time_is_shown_without_reading_its_rows_again(file, monkeypatch):
+    monkeypatch.setattr(mboxsync, "AT_ONCE", 7)
+    monkeypatch.setattr(mboxcolumns, "LARGE", 10)
+    file.write_bytes(mbox(*[with_fields(b"Status: RO\nX-Keywords: k%d\n" % (n % 3), text(n)) for n in range(1, 31)]))
+    worker = Worker(file)
+    columns = Index.columns
+    monkeypatch.setattr(Index, "columns", lambda index, box: pytest.fail("the rows were read"))
+    view = worker.look()
+    monkeypatch.setattr(Index, "columns", columns)
+    for kept in (file.parent / "ann.folders").rglob("*.columns"):
+        kept.unlink()
+    assert view == {number: frozenset({"\\Seen", f"k{number % 3}"}) for number in range(1, 31)}
+    worker = again(worker)
+    assert worker.look() == view
+    worker.store.close()
 
 
 def test_a_first_sight_of_many_messages_is_taken_in_by_parts(file, monkeypatch):
