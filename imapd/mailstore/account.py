@@ -30,13 +30,12 @@ _AT_ONCE: Final = 8  # threads that sync the messages of one command
 
 
 class LocalAccount:
-    """An account that is open. `release` is called once for each handle on it, so that the last can close it."""
+    """An account that is open."""
 
-    __slots__ = ("_core", "_is_open", "_release")
+    __slots__ = ("_core", "_is_open")
 
-    def __init__(self, core: AccountCore, release: Callable[[AccountCore], None]) -> None:
+    def __init__(self, core: AccountCore) -> None:
         self._core = core
-        self._release = release
         self._is_open = True
 
     # The tree
@@ -109,7 +108,7 @@ class LocalAccount:
         shared.users += 1
         self._core.users += 1
         self._core.background.opened(MailboxTexts(shared))
-        return LocalMailbox(shared, read_only, self._closed, is_seen=known is not None)
+        return LocalMailbox(shared, read_only, is_seen=known is not None)
 
     def _as_known(self, name: str, read_write: bool) -> SharedMailbox | None:
         """The mailbox, where the process knows it and nothing has happened to it since: nearly always."""
@@ -145,16 +144,6 @@ class LocalAccount:
         shared = self._shared(wish.mailbox)
         if shared.row.uidvalidity == wish.uidvalidity:
             yield from rendering(MailboxTexts(shared))
-
-    def _closed(self, shared: SharedMailbox) -> None:
-        shared.users -= 1
-        try:
-            if not shared.users and self._core.mailboxes.get(shared.key) is shared:
-                self._core.put_by(shared)
-                shared.write_back()
-                shared.keep_columns()
-        finally:
-            self._release(self._core)
 
     # Messages on their way in
 
@@ -217,7 +206,7 @@ class LocalAccount:
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._release(self._core)
+            self._core.release()
 
 
 def _make_durable(mail_format: MailFormat, messages: Sequence[Spooled]) -> None:

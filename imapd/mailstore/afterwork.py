@@ -24,17 +24,19 @@ _PAUSE: Final = 0.02
 class Afterwork:
     """The work that one account has left. part: does some of it, and tells whether there is more."""
 
+    __slots__ = ("_loop", "_part", "_said", "is_due")
+
     def __init__(self, loop: Loop, part: Callable[[], bool]) -> None:
         self._loop = loop
         self._part = part
-        self._is_due = False
+        self.is_due = False
         self._said = 0.0
 
     def due(self) -> None:
         """Say that there is work."""
         self._said = self._loop.monotonic()
-        if not self._is_due:
-            self._is_due = True
+        if not self.is_due:
+            self.is_due = True
             self._loop.spawn(self._work)
 
     def _work(self) -> None:
@@ -47,4 +49,4 @@ class Afterwork:
         except StoreError as error:
             log.warning("work on files is put off: %s", error.reason)
         finally:
-            self._is_due = False
+            self.is_due = False

@@ -32,6 +32,8 @@ class Arrival:
 class Arrivals:
     """What waits to be appended to one account."""
 
+    __slots__ = ("_account", "_turn", "_waiting")
+
     def __init__(self, account: "AccountCore") -> None:
         self._account = account
         self._turn = account.loop.lock()

@@ -42,6 +42,8 @@ _TYPES: Final = "IQQQq"
 class ColumnFile:
     """The file of one mailbox."""
 
+    __slots__ = ("_box", "_index_path", "_mode", "_uidvalidity", "path")
+
     def __init__(self, root: bytes, box: int, uidvalidity: int, mode: int) -> None:
         self.path = b"/".join([root, DIRECTORY, b"%d-%d%s" % (box, uidvalidity, SUFFIX)])
         self._index_path = root + b"/" + INDEX_FILE

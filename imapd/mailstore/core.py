@@ -48,6 +48,7 @@ from imapd.mailstore.indexfile import INDEX_FILE, IndexFile, Look
 from imapd.mailstore.lock import PATIENCE, AccountLock
 from imapd.mailstore.quota import NO_LIMITS
 from imapd.mailstore.reader import Reader
+from imapd.mailstore.turn import Turn
 from imapd.model.loop import Loop
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 LOCK_FILE: Final = b"imapd.lock"
+_NONE: Final[frozenset[bytes]] = frozenset()
 _PUT_BY: Final = 4
 """Closed mailboxes whose columns an account keeps while it is awake: 36 octets a message."""
 _BUSY_TRIES: Final = 200
@@ -72,6 +74,13 @@ nobody answers its question."""
 class AccountCore:
     """One account in one process. root: the directory that has the store's own files."""
 
+    # There are thousands, most of them silent: what only writing needs is made when somebody writes.
+    __slots__ = (
+        "_afterwork", "_arrivals", "_begun", "_file", "_handles", "_identity", "_is_doubtful", "_is_open",
+        "_is_work_left", "_opening", "_reader", "_released", "_seen", "_turn", "_working", "_writer", "background",
+        "format", "limits", "loop", "mail_file", "mailboxes", "root", "settings", "unfit", "users",
+    )  # fmt: skip
+
     def __init__(
         self,
         root: bytes,
@@ -81,8 +90,10 @@ class AccountCore:
         settings: DiskSettings,
         handles: "Handles[AccountCore]",
         background: Background,
+        released: "Callable[[AccountCore], None]",
     ) -> None:
-        """handles: which accounts keep theirs. background: of the whole process."""
+        """handles: which accounts keep theirs. background: of the whole process. released: told of each handle on the
+        account that is given back."""
         self.root = root
         self.mail_file = mail_file  # by which another process opens it
         self.format = mail_format
@@ -91,24 +102,35 @@ class AccountCore:
         self.limits = NO_LIMITS  # of its owner, as the last who opened it knew them
         self.users = 0
         self.mailboxes: dict[tuple[int, int], SharedMailbox] = {}
-        self.unfit: frozenset[bytes] = frozenset()  # folders that cannot be mailboxes
-        self._lock = AccountLock(root + b"/" + LOCK_FILE, loop, settings.file_mode)
-        self._opening = loop.lock()
-        self._path = root + b"/" + INDEX_FILE
-        self._file = IndexFile(self._path, settings.file_mode)
+        self.unfit = _NONE  # folders that cannot be mailboxes
+        self._turn = Turn(loop)
+        self._opening = Turn(loop)
+        self._file = IndexFile(root + b"/" + INDEX_FILE, settings.file_mode)
         self._writer: Index | None = None
-        self._reader = Reader(self._path, self._file, loop)
+        self._reader = Reader(self._file, loop)
         self._identity: tuple[int, int, int] | None = None
         self._is_doubtful = False
         self.background = background
-        self.arrivals = Arrivals(self)
-        self._afterwork = Afterwork(loop, self._settle_some)
+        self._arrivals: Arrivals | None = None
+        self._afterwork: Afterwork | None = None
         self._is_work_left = False
         self._handles = handles
         self._is_open = False
         self._begun: tuple[int, int, int] | None = None
         self._working = 0  # writes under way or waiting for the lock
         self._seen: Look | None = None  # how the index lay there when the last session went
+        self._released = released
+
+    @property
+    def _lock(self) -> AccountLock:
+        return AccountLock(self.root + b"/" + LOCK_FILE, self.loop, self.settings.file_mode, self._turn)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What clients bring at this moment."""
+        if self._arrivals is None:
+            self._arrivals = Arrivals(self)
+        return self._arrivals
 
     def open(self) -> None:
         """Open the account, if this process has not yet. Raises NoSuchAccount, Retry."""
@@ -146,6 +168,10 @@ class AccountCore:
         except StoreError:
             if not self.loop.offload(self._open_to_read):
                 raise
+
+    def release(self) -> None:
+        """Somebody gives back his handle on the account."""
+        self._released(self)
 
     def rest(self) -> None:
         """The last session has gone."""
@@ -190,7 +216,10 @@ class AccountCore:
         """Close the handles until they are needed again; not while the account is busy."""
         self._keep_mailboxes(0)
         for mailbox in self.mailboxes.values():
-            mailbox.look_afresh()
+            mailbox.doze()
+        self._arrivals = None  # nobody is in there, or it would be busy
+        if self._afterwork is not None and not self._afterwork.is_due:
+            self._afterwork = None
         handles = self._handles_taken()
         self.loop.spawn(lambda: self._close(handles))
 
@@ -279,7 +308,7 @@ class AccountCore:
             return self.loop.offload(lambda: self._on_own_index(read))
 
     def _on_own_index(self, read: Callable[[Index], Result]) -> Result:
-        index = Index(self._path, patience=5.0, unchanging=self._reader.is_on_read_only_disk)
+        index = Index(self._file.path, patience=5.0, unchanging=self._reader.is_on_read_only_disk)
         try:
             return read(index)
         finally:
@@ -301,6 +330,8 @@ class AccountCore:
             self._working -= 1
             if self._is_work_left:
                 self._is_work_left = False
+                if self._afterwork is None:
+                    self._afterwork = Afterwork(self.loop, self._settle_some)
                 self._afterwork.due()
 
     def _settle_some(self) -> bool:
@@ -421,7 +452,7 @@ class AccountCore:
         self._make_account()
         quotafile.bring_back(bench)
         rebuild.mend(bench)
-        self.unfit = tree.discover(bench)
+        self.unfit = tree.discover(bench) or _NONE
         rebuild.complete(bench)
         tree.sweep(bench)
         reserve.keep(self.root + b"/" + reserve.FILE, self.settings.file_mode)

@@ -34,8 +34,10 @@ _LATELY: Final = 0.05  # seconds within which two changes may leave the same tim
 class IndexFile:
     """The file of an account's index. mode: of a new one."""
 
+    __slots__ = ("_is_in_doubt", "_mode", "path")
+
     def __init__(self, path: bytes, mode: int) -> None:
-        self._path = path
+        self.path = path
         self._mode = mode
         self._is_in_doubt = False
 
@@ -43,7 +45,7 @@ class IndexFile:
         """What tells the file from another one in its place, and from one with a mark (rule 3); None where none lies
         there. Quick."""
         try:
-            seen = os.lstat(self._path)
+            seen = os.lstat(self.path)
         except FileNotFoundError:
             return None
         return (seen.st_dev, seen.st_ino, seen.st_mode & stat.S_ISVTX) if stat.S_ISREG(seen.st_mode) else None
@@ -51,14 +53,14 @@ class IndexFile:
     def doubt(self) -> None:
         """Say that a sync failed (rule 3). Quick."""
         self._is_in_doubt = True
-        log.error("the disk failed to keep what was written to %r: it will be written once more", self._path)
+        log.error("the disk failed to keep what was written to %r: it will be written once more", self.path)
         with contextlib.suppress(OSError):
-            os.chmod(self._path, stat.S_IMODE(os.lstat(self._path).st_mode) | stat.S_ISVTX)
+            os.chmod(self.path, stat.S_IMODE(os.lstat(self.path).st_mode) | stat.S_ISVTX)
 
     def look(self) -> Look | None:
         """What changes when somebody writes to the file, or puts another one there. Quick."""
         try:
-            seen = os.lstat(self._path)
+            seen = os.lstat(self.path)
         except OSError:
             return None
         return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
@@ -73,7 +75,7 @@ class IndexFile:
 
     def lies_as(self, rest: Look) -> bool:
         """Whether it still lies there so, and has no log. Quick."""
-        return not os.path.lexists(self._path + b"-wal") and self.look() == rest
+        return not os.path.lexists(self.path + b"-wal") and self.look() == rest
 
     def as_left(self, unchanging: bool = False) -> Index | None:
         """The index for reading, if it lies there as it was left by a program of this version. unchanging: nobody has
@@ -82,7 +84,7 @@ class IndexFile:
         if identity is None or identity[2] or self._has_strangers():
             return None
         with contextlib.suppress(StoreError):
-            index = Index(self._path, unchanging=unchanging)
+            index = Index(self.path, unchanging=unchanging)
             try:
                 if index.is_as_left(identity[1]):
                     return index
@@ -103,16 +105,16 @@ class IndexFile:
             return self._trusted_writer(is_doubtful)
 
     def _has_strangers(self) -> bool:
-        paths = [self._path + suffix for suffix in SUFFIXES]
+        paths = [self.path + suffix for suffix in SUFFIXES]
         return any(os.path.lexists(path) and not _is_regular(path) for path in paths)
 
     def _trusted_writer(self, is_doubtful: bool) -> Index:
-        is_new = not os.path.lexists(self._path)
+        is_new = not os.path.lexists(self.path)
         if is_new:
             self._make()
-        writer = Index.writer(self._path)
+        writer = Index.writer(self.path)
         try:
-            lies = os.lstat(self._path)
+            lies = os.lstat(self.path)
             inode, in_doubt = lies.st_ino, self._is_in_doubt or bool(lies.st_mode & stat.S_ISVTX)
             # What belonged to the file that lay there before may have been mixed into a copy (its -wal).
             moved = not is_new and writer.has_moved(inode)
@@ -121,7 +123,7 @@ class IndexFile:
             if in_doubt:
                 writer.empty_log()
                 if lies.st_mode & stat.S_ISVTX:
-                    os.chmod(self._path, stat.S_IMODE(lies.st_mode) & ~stat.S_ISVTX)
+                    os.chmod(self.path, stat.S_IMODE(lies.st_mode) & ~stat.S_ISVTX)
                 self._is_in_doubt = False
             if moved or is_new:
                 writer.settle_down(inode)
@@ -133,19 +135,19 @@ class IndexFile:
     def _make(self) -> None:
         """Have a new index lie there. Its name is durable with the first commit: SQLite syncs the directory for the
         log's."""
-        scratch = self._path + b".new"
+        scratch = self.path + b".new"
         with disk_errors():
             maildir.discard(scratch)
             # SQLite gives its other files the mode of this one.
-            maildir.replace_file(self._path, blank(), scratch, self._mode)
+            maildir.replace_file(self.path, blank(), scratch, self._mode)
 
     def _put_aside(self, now: float) -> bytes:
-        aside = self._path + b".broken-%d" % now
+        aside = self.path + b".broken-%d" % now
         while os.path.lexists(aside):
             aside += b"x"
         for suffix in SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
-                os.rename(self._path + suffix, aside + suffix)
+                os.rename(self.path + suffix, aside + suffix)
         return os.path.basename(aside)
 
 

@@ -51,6 +51,7 @@ class LocalStore:
         self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
         self._handles = Handles[AccountCore](awake, WRITING, self._doze)
         self._background = Background(loop, ask)
+        self._released = self._release  # one for all accounts
 
     def open_account(self, owner: Owner) -> LocalAccount:
         root = home = os.fsencode(os.path.normpath(owner.home))
@@ -61,7 +62,7 @@ class LocalStore:
         core = self._cores.get(root)
         if core is None:
             core = self._cores[root] = AccountCore(
-                root, home, mail_format, self._loop, self._settings, self._handles, self._background
+                root, home, mail_format, self._loop, self._settings, self._handles, self._background, self._released
             )
         core.limits = owner.limits
         core.users += 1
@@ -73,7 +74,7 @@ class LocalStore:
                 del self._cores[root]
                 core.close()
             raise
-        return LocalAccount(core, self._release)
+        return LocalAccount(core)
 
     def rendering(self, wish: Wish) -> Iterator[int]:
         """Render a mailbox for another process, a piece at a time: how many messages it had. Raises StoreError."""

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import IO, Final, TypeVar
 
 from imapd.mailstore.errors import Retry
+from imapd.mailstore.turn import Turn
 from imapd.model.loop import Loop
 
 Result = TypeVar("Result")
@@ -36,13 +37,15 @@ _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class AccountLock:
-    """The lock of one account; one object for each process and account."""
+    """The lock of one account. turn: shared by all who take the lock in this process."""
 
-    def __init__(self, path: bytes, loop: Loop, mode: int) -> None:
+    __slots__ = ("_loop", "_mode", "_path", "_turn")
+
+    def __init__(self, path: bytes, loop: Loop, mode: int, turn: Turn) -> None:
         self._path = path
         self._loop = loop
         self._mode = mode
-        self._turn = loop.lock()
+        self._turn = turn
 
     def run(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
         """Do the work in a disk thread, with the lock. Raises Retry where others held it too long.

@@ -16,17 +16,15 @@ from imapd.model.loop import Watching
 
 
 class LocalMailbox:
-    """A mailbox that is open. `release` is called once, when the session closes it."""
+    """A mailbox that is open."""
 
-    __slots__ = ("_is_seen", "_release", "_shared", "read_only")
+    __slots__ = ("_is_open", "_is_seen", "_shared", "read_only")
 
-    def __init__(
-        self, shared: SharedMailbox, read_only: bool, release: Callable[[SharedMailbox], None], is_seen: bool = False
-    ) -> None:
+    def __init__(self, shared: SharedMailbox, read_only: bool, is_seen: bool = False) -> None:
         """is_seen: whoever opens it has looked just now whether anything has happened, for the first snapshot."""
         self._is_seen = is_seen
         self._shared = shared
-        self._release: Callable[[SharedMailbox], None] | None = release
+        self._is_open = True
         self.read_only = read_only
 
     @property
@@ -107,6 +105,6 @@ class LocalMailbox:
         return self._shared
 
     def close(self) -> None:
-        if self._release is not None:
-            release, self._release = self._release, None
-            release(self._shared)
+        if self._is_open:
+            self._is_open = False
+            self._shared.closed()

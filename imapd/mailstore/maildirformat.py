@@ -34,6 +34,8 @@ from imapd.mailstore.strangers import Rest
 class MaildirFormat:
     """A Maildir++: INBOX is the root itself, and every other mailbox a directory in it."""
 
+    __slots__ = ("_rest",)
+
     def __init__(self) -> None:
         self._rest: Rest | None = None  # of the last mailbox that could not be taken in at once
 

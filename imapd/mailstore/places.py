@@ -50,6 +50,8 @@ class Places:
 class KnownPlaces:
     """The places of the messages of a mailbox that were read last."""
 
+    __slots__ = ("_messages",)
+
     def __init__(self) -> None:
         self._messages: dict[tuple[int, int], Places] = {}
 

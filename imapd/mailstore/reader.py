@@ -20,8 +20,9 @@ from imapd.model.loop import Loop
 class Reader:
     """The handle of one account in one process."""
 
-    def __init__(self, path: bytes, file: IndexFile, loop: Loop) -> None:
-        self._path = path
+    __slots__ = ("_file", "_index", "_loop", "_rest", "is_on_read_only_disk")
+
+    def __init__(self, file: IndexFile, loop: Loop) -> None:
         self._file = file
         self._loop = loop
         self._index: Index | None = None
@@ -41,7 +42,7 @@ class Reader:
         """The open index."""
         if self._index is None:
             self._rest = None if self.is_on_read_only_disk else self._file.at_rest(self._loop.time())
-            self._index = Index(self._path, unchanging=self.is_on_read_only_disk or self._rest is not None)
+            self._index = Index(self._file.path, unchanging=self.is_on_read_only_disk or self._rest is not None)
         return self._index
 
     def open_as_left(self) -> Index | None:
@@ -55,13 +56,13 @@ class Reader:
     def open_shared(self) -> None:
         """Open it beside a writer of our own. The handle before it may be in use in the loop at this moment: it closes
         with its last use."""
-        self._index, self._rest, self.is_on_read_only_disk = Index(self._path), None, False
+        self._index, self._rest, self.is_on_read_only_disk = Index(self._file.path), None, False
 
     def open_on_read_only_disk(self) -> None:
         """Open it where nobody can write (rule 3). Raises StoreError."""
         # Without a log nothing is missing in the file.
-        self.is_on_read_only_disk = not os.path.lexists(self._path + b"-wal")
-        index = Index(self._path, unchanging=self.is_on_read_only_disk)
+        self.is_on_read_only_disk = not os.path.lexists(self._file.path + b"-wal")
+        index = Index(self._file.path, unchanging=self.is_on_read_only_disk)
         index.boxes()
         self._index, self._rest = index, None
 

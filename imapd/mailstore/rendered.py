@@ -50,6 +50,8 @@ def subject(fields: Iterable[bytes]) -> bytes:
 class Rendered:
     """The run files of one mailbox, for one process."""
 
+    __slots__ = ("_files", "_key", "_loop", "_mode", "_root")
+
     def __init__(self, root: bytes, box: int, uidvalidity: int, loop: Loop, mode: int) -> None:
         self._root = root
         self._key = (box, uidvalidity)

@@ -6,6 +6,7 @@ under the lock (MailFormat.take_in).
 """
 
 import contextlib
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -60,21 +61,42 @@ _LOOKS: Final = 8
 class SharedMailbox:
     """One mailbox of an account, as this process knows it."""
 
+    # There are thousands that nobody asks anything: what reading of messages needs is made when they are read.
+    __slots__ = (
+        "__weakref__", "_counted", "_has_work", "_index", "_places", "_rendered", "_snapshot", "_unkept", "_version",
+        "account", "rendered_to", "row", "users",
+    )  # fmt: skip
+
     def __init__(self, account: AccountCore, row: BoxRow) -> None:
         self.account = account
         self.row = row
-        self.key = (row.id, row.uidvalidity)
         self.users = 0
         self._index: ref[Index] | None = None  # no more than that: one that is done with is closed by who had it
         self._version = -1
         self._has_work = True
         self._snapshot: Snapshot | None = None
-        self.rendered = Rendered(account.root, row.id, row.uidvalidity, account.loop, account.settings.file_mode)
+        self._rendered: Rendered | None = None
         self.rendered_to = 0  # up to which UIDNEXT what is missing was found out, or asked for
-        self._columns = ColumnFile(account.root, row.id, row.uidvalidity, account.settings.file_mode)
         self._unkept = 0  # changes that the file of columns lacks
-        self._places = KnownPlaces()
-        self._counted: dict[int, int] = {}  # octets of large messages whose name told their true size
+        self._places: KnownPlaces | None = None
+        self._counted: dict[int, int] | None = None  # octets of large messages whose name told their true size
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Which mailbox of the account it is: id and UIDVALIDITY."""
+        return self.row.id, self.row.uidvalidity
+
+    @property
+    def rendered(self) -> Rendered:
+        """What is kept of its messages in finished form."""
+        if self._rendered is None:
+            account = self.account
+            self._rendered = Rendered(account.root, *self.key, account.loop, account.settings.file_mode)
+        return self._rendered
+
+    @property
+    def _columns(self) -> ColumnFile:
+        return ColumnFile(self.account.root, *self.key, self.account.settings.file_mode)
 
     @property
     def folder(self) -> bytes:
@@ -89,9 +111,12 @@ class SharedMailbox:
                 self.account.locked(lambda bench: None)  # opens the index anew
         self.account.reading(self._refresh)
 
-    def look_afresh(self) -> None:
-        """The index that was looked at is closed: what it last said is no measure for the next one."""
-        self._index = None
+    def doze(self) -> None:
+        """The index is closed: what it last said is no measure for the next one. What can be found again is forgotten;
+        of the row that is the stamps, for nothing is believed of the files before the row was read again."""
+        self._index = self._rendered = self._places = self._counted = None
+        name = sys.intern(self.row.name)
+        self.row = self.row._replace(name=name, new_stamp="", cur_stamp="", uidlist_stamp="", doubt=0.0)
 
     def _refresh(self, index: Index) -> None:
         version = index.data_version()
@@ -251,6 +276,17 @@ class SharedMailbox:
                 self._snapshot = fresh
                 self._unkept += len(uids)
 
+    def closed(self) -> None:
+        """One of those who have it open has closed it."""
+        self.users -= 1
+        try:
+            if not self.users and self.account.mailboxes.get(self.key) is self:
+                self.account.put_by(self)
+                self.write_back()
+                self.keep_columns()
+        finally:
+            self.account.release()
+
     def write_back(self) -> None:
         """Bring what the mail file lacks into it, since nobody here has the mailbox open any more."""
         account = self.account
@@ -339,7 +375,7 @@ class SharedMailbox:
         octets = opened.octets + opened.hidden
         places = self._places_of(row.uid, octets)
         try:
-            if octets == row.octets or octets == self._counted.get(row.uid):
+            if octets == row.octets or (self._counted and octets == self._counted.get(row.uid)):
                 return LocalMessage(opened, row.size, loop, places=places, reopen=partial(self._slice, row.uid))
             content = read_whole(opened, loop, places) if octets <= IN_MEMORY else None
             size = count_wire(opened, loop) if content is None else len(content)
@@ -349,6 +385,8 @@ class SharedMailbox:
                 with contextlib.suppress(*REFUSALS):
                     self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
             elif places is not None:
+                if self._counted is None:
+                    self._counted = {}
                 self._counted[row.uid] = octets
             return LocalMessage(opened, size, loop, content, places)
         except BaseException:
@@ -361,7 +399,11 @@ class SharedMailbox:
 
     def _places_of(self, uid: int, octets: int) -> Places | None:
         """What is known of a message; of those that are read in one piece there is nothing to know."""
-        return self._places.of(uid, octets) if octets > PIECE else None
+        if octets <= PIECE:
+            return None
+        if self._places is None:
+            self._places = KnownPlaces()
+        return self._places.of(uid, octets)
 
 
 def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:

@@ -58,6 +58,7 @@ class Changes:
 
 
 NOTHING = Changes()
+NONE = RangeSet()
 
 
 class View:
@@ -87,8 +88,8 @@ class View:
         self.keeps_recent = keeps_recent
         self.snapshot: Snapshot = mailbox.snapshot()
         self.uids: array[int] = self.snapshot.uids
-        self.recent = RangeSet()
-        self.saved = RangeSet()
+        self.recent = NONE
+        self.saved = NONE
         # The snapshot that the client was told of last, and flags it knows to be others, by its own doing (rule 5).
         self._told = self.snapshot
         self._own: dict[int, Flags] = {}

@@ -15,6 +15,7 @@ A bell is rung in a greenlet of this room and must not block; one that fails is 
 
 import logging
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -50,26 +51,30 @@ BLIND = ("nfs", "cifs", "smb", "9p", "ceph", "gluster", "lustre", "afs", "gpfs",
 
 
 class Place:
-    """A watched directory, or a file: who listens, the kernel's number for it, and how it looked when there is none."""
+    """Directories and files that are watched together: who listens, the kernel's number for each, and how those looked
+    for which there is none. There are thousands of places; so one text has all paths, and most have no looks."""
 
-    __slots__ = ("bells", "is_file", "look", "number", "path")
+    __slots__ = ("listeners", "looks", "numbers", "text")
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.bells: dict[object, Bell] = {}
-        self.number: int | None = None
-        self.is_file = False
-        self.look: tuple[int, ...] | None = None
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.listeners: list[Watched] = []
+        self.numbers: list[int | None] = [None] * len(self.paths)
+        self.looks: dict[int, tuple[int, ...] | None] | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        return self.text.split("\0")
 
 
 class Watched:
-    """One listener's watch on some directories (model/loop.Watching)."""
+    """One listener's watch on a place (model/loop.Watching)."""
 
-    __slots__ = ("_watch", "bell", "paths")
+    __slots__ = ("_watch", "bell", "place")
 
-    def __init__(self, watch: "Watch", paths: Sequence[str], bell: Bell) -> None:
+    def __init__(self, watch: "Watch", place: Place, bell: Bell) -> None:
         self._watch: Watch | None = watch
-        self.paths = paths
+        self.place = place
         self.bell = bell
 
     def close(self) -> None:
@@ -84,6 +89,8 @@ class Watch:
     def __init__(self, use_inotify: bool = True, poll: float = POLL) -> None:
         self._places: dict[str, Place] = {}
         self._numbers: dict[int, Place] = {}
+        self._others: dict[int, list[Place]] = {}  # places that lie there too: mboxes share a directory
+        self._files: set[int] = set()  # the numbers of files
         self._changed: set[Place] = set()
         self._poll = poll
         self._ringer: gevent.Greenlet | None = None
@@ -96,26 +103,25 @@ class Watch:
 
     def add(self, paths: Sequence[str], bell: Bell) -> Watched:
         """Ring the bell when one of the directories changes, until the returned watch is closed."""
-        places = [self._place(path) for path in dict.fromkeys(paths)]
-        watched = Watched(self, tuple([place.path for place in places]), bell)  # one text for all who listen there
-        for place in places:
-            place.bells[watched] = bell
+        text = "\0".join(dict.fromkeys(paths))
+        place = self._places.get(text)
+        if place is None:
+            place = self._places[text] = Place(text)
+            for row in range(len(place.numbers)):
+                self._begin(place, row)
+        watched = Watched(self, place, bell)
+        place.listeners.append(watched)
         return watched
 
-    def _place(self, path: str) -> Place:
-        place = self._places.get(path)
-        if place is None:
-            place = self._places[path] = Place(path)
-            self._begin(place)
-        return place
-
     def remove(self, watched: Watched) -> None:
-        for path in watched.paths:
-            place = self._places.get(path)
-            if place is None or place.bells.pop(watched, None) is None or place.bells:
-                continue
-            del self._places[path]
-            self._end(place)
+        place = watched.place
+        if self._places.get(place.text) is not place or watched not in place.listeners:
+            return
+        place.listeners.remove(watched)
+        if not place.listeners:
+            del self._places[place.text]
+            for row in range(len(place.numbers)):
+                self._end(place, row)
 
     def close(self) -> None:
         """End all watches."""
@@ -124,34 +130,55 @@ class Watch:
                 greenlet.kill(block=False)
         self._places.clear()
         self._numbers.clear()
+        self._others.clear()
         if self._inotify is not None:
             self._reader.stop()
             self._reader.close()
             self._inotify.close()
             self._inotify = None
 
-    def _begin(self, place: Place) -> None:
-        if self._inotify is not None and not is_blind(place.path):
-            try:
-                place.is_file = os.path.isfile(place.path)
-                number = self._inotify.add_watch(place.path, FILE_MASK if place.is_file else MASK)
-            except OSError as error:
-                logger.debug("no inotify watch on %s (%s); looking every %g s", place.path, error, self._poll)
-            else:
-                # Two paths may lead to one directory, and the kernel has one number for it: the newer place takes
-                # the events over, the older one is looked at.
-                older = self._numbers.get(number)
-                if older is not None:
-                    older.number = None
-                    self._look_at(older)
-                place.number = number
-                self._numbers[number] = place
-                return
-        self._look_at(place)
+    def _begin(self, place: Place, row: int) -> None:
+        path = place.paths[row]
+        try:
+            number = self._number(path)
+        except OSError as error:
+            logger.debug("no inotify watch on %s (%s); looking every %g s", path, error, self._poll)
+            number = None
+        if number is None:
+            self._look_at(place, row)
+            return
+        place.numbers[row] = number
+        if place.looks is not None:
+            place.looks.pop(row, None)
+        if self._numbers.setdefault(number, place) is not place:
+            self._others.setdefault(number, []).append(place)
 
-    def _end(self, place: Place) -> None:
-        number, place.number = place.number, None
-        if number is None or self._numbers.pop(number, None) is None:
+    def _number(self, path: str) -> int | None:
+        """The kernel's number for a path; None where the kernel does not see what happens there. Raises OSError."""
+        if self._inotify is None:
+            return None
+        status = os.stat(path)
+        if is_blind(path, status.st_dev):
+            return None
+        is_file = stat.S_ISREG(status.st_mode)
+        number: int = self._inotify.add_watch(path, FILE_MASK if is_file else MASK)
+        if is_file:
+            self._files.add(number)
+        return number
+
+    def _end(self, place: Place, row: int) -> None:
+        number, place.numbers[row] = place.numbers[row], None
+        if number is None or number in place.numbers:
+            return
+        others = self._others.pop(number, None)
+        if others is not None:
+            left = [other for other in (self._numbers[number], *others) if other is not place]
+            self._numbers[number] = left[0]
+            if left[1:]:
+                self._others[number] = left[1:]
+            return
+        self._files.discard(number)
+        if self._numbers.pop(number, None) is None:
             return
         try:
             if self._inotify is not None:
@@ -159,8 +186,10 @@ class Watch:
         except OSError:
             pass  # the kernel ended it already, the directory being gone
 
-    def _look_at(self, place: Place) -> None:
-        place.look = look(place.path)
+    def _look_at(self, place: Place, row: int) -> None:
+        if place.looks is None:
+            place.looks = {}
+        place.looks[row] = look(place.paths[row])
         if self._poller is None:
             self._poller = gevent.spawn(self._keep_looking)
 
@@ -171,27 +200,30 @@ class Watch:
         for event in self._inotify.read(timeout=0):
             if event.mask & flags.Q_OVERFLOW:
                 self._changed.update(self._places.values())
-                continue
-            place = self._numbers.get(event.wd)
-            if place is None or event.name.startswith(OWN):
-                continue
-            self._changed.add(place)
-            was_file = place.is_file
-            if event.mask & (~flags.MODIFY if was_file else GONE):
-                self._end(place)  # perhaps another one is there now
-                self._begin(place)
-                if was_file and place.number is None:
-                    gevent.spawn(self._await, place)
+            elif event.wd in self._numbers and not event.name.startswith(OWN):
+                places = [self._numbers[event.wd], *self._others.get(event.wd, ())]
+                self._changed.update(places)
+                was_file = event.wd in self._files
+                if event.mask & (~flags.MODIFY if was_file else GONE):
+                    for place in places:
+                        self._begin_anew(place, place.numbers.index(event.wd), was_file)
         self._ring_soon()
 
-    def _await(self, place: Place) -> None:
+    def _begin_anew(self, place: Place, row: int, was_file: bool) -> None:
+        """What was watched is gone, or may be: perhaps another one is there now."""
+        self._end(place, row)
+        self._begin(place, row)
+        if was_file and place.numbers[row] is None:
+            gevent.spawn(self._await, place, row)
+
+    def _await(self, place: Place, row: int) -> None:
         """Look often for a file that somebody is replacing."""
         for pause in RETURNS:
             gevent.sleep(pause)
-            if self._places.get(place.path) is not place or place.number is not None:
+            if self._places.get(place.text) is not place or place.numbers[row] is not None:
                 return
-            if os.path.lexists(place.path):
-                self._begin(place)
+            if os.path.lexists(place.paths[row]):
+                self._begin(place, row)
                 self._changed.add(place)
                 self._ring_soon()
                 return
@@ -211,33 +243,37 @@ class Watch:
         self._ringer = None
         self._rings.append(time.monotonic())
         changed, self._changed = self._changed, set()
-        bells = {watched: bell for place in changed for watched, bell in place.bells.items()}
-        for bell in bells.values():
+        for watched in [each for place in changed for each in place.listeners]:
             try:
-                bell()
+                watched.bell()
             except Exception:
                 logger.exception("a bell failed")
 
     def _keep_looking(self) -> None:
         while True:
             gevent.sleep(self._poll)
-            places = [place for place in self._places.values() if place.number is None]
-            if not places:
+            unseen = [(place, row) for place in self._places.values() for row in place.looks or ()]
+            if not unseen:
                 self._poller = None
                 return
             began = time.monotonic()
-            for place in places:
-                seen = look(place.path)
-                if seen != place.look:
-                    was_missing, place.look = place.look is None, seen
-                    self._changed.add(place)
-                    if was_missing:
-                        self._begin(place)
+            for place, row in unseen:
+                self._look_again(place, row)
                 if time.monotonic() - began > 0.002:
                     gevent.sleep(1e-6)
                     began = time.monotonic()
             if self._changed:
                 self._ring()
+
+    def _look_again(self, place: Place, row: int) -> None:
+        if self._places.get(place.text) is not place or place.looks is None or row not in place.looks:
+            return  # nobody listens any more, or the kernel tells meanwhile
+        before, seen = place.looks[row], look(place.paths[row])
+        if seen != before:
+            place.looks[row] = seen
+            self._changed.add(place)
+            if before is None:
+                self._begin(place, row)
 
 
 def look(path: str) -> tuple[int, ...] | None:
@@ -257,21 +293,21 @@ def _instance() -> INotify | None:
         return None
 
 
-_blind_mounts: tuple[float, list[tuple[str, bool]]] = (float("-inf"), [])
+_blind_devices: tuple[float, dict[int, bool]] = (float("-inf"), {})
 
 
-def is_blind(path: str) -> bool:
-    """Whether the path is on a file system whose changes elsewhere the kernel does not see."""
-    global _blind_mounts
-    read_at, mounts = _blind_mounts
+def is_blind(path: str, device: int) -> bool:
+    """Whether the path, which lies on that device, is on a file system whose changes elsewhere the kernel does not
+    see."""
+    global _blind_devices
+    read_at, known = _blind_devices
     if time.monotonic() - read_at > 60:
-        mounts = _mounts()
-        _blind_mounts = time.monotonic(), mounts
-    real = os.path.realpath(path) + "/"
-    for mount, blind in mounts:  # the longest first
-        if real.startswith(mount):
-            return blind
-    return False
+        known = {}
+        _blind_devices = time.monotonic(), known
+    if device not in known:
+        real = os.path.realpath(path) + "/"
+        known[device] = next((blind for mount, blind in _mounts() if real.startswith(mount)), False)
+    return known[device]
 
 
 def _mounts() -> list[tuple[str, bool]]:

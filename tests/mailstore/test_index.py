@@ -492,7 +492,6 @@ def test_those_who_wait_behind_others_lose_their_patience_at_the_same_time(home)
     import fcntl
 
     worker = Worker(home)
-    lock = worker.ann._core._lock
 
     class Turn:
         def __enter__(self):
@@ -501,7 +500,7 @@ def test_those_who_wait_behind_others_lose_their_patience_at_the_same_time(home)
         def __exit__(self, *_):
             pass
 
-    lock._turn = Turn()
+    worker.ann._core._turn = Turn()
     with open(home / "imapd.lock") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         begun = worker.loop.monotonic()

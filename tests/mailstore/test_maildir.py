@@ -16,6 +16,8 @@ from imapd.mailstore.choice import Kinds
 from imapd.mailstore.diskname import directory_of, name_of
 from imapd.mailstore.errors import BadMailboxName, Denied, Expunged, Gone, NoSuchAccount, Retry, StoreError
 from imapd.mailstore.local import LocalStore
+from imapd.mailstore.lock import AccountLock
+from imapd.mailstore.maildirformat import MaildirFormat
 from imapd.mailstore.message import to_disk, to_wire
 from imapd.mailstore.store import Owner
 from imapd.model import names
@@ -693,14 +695,14 @@ def test_what_changed_while_the_lock_was_waited_for_is_young(home, monkeypatch):
     worker = Worker(home, loop)
     worker.put()
     core = worker.ann._core
-    run = core._lock.run
+    run = AccountLock.run
 
-    def slow(work, *deadline):
+    def slow(lock, work, *deadline):
         loop.advance(1.0)
         os.utime(home / "new", (loop.time(), loop.time()))  # as a delivery of this moment
-        return run(work, *deadline)
+        return run(lock, work, *deadline)
 
-    monkeypatch.setattr(core._lock, "run", slow)
+    monkeypatch.setattr(AccountLock, "run", slow)
     worker.look(read_only=True)
     assert core.reader.box_named("INBOX").new_stamp == ""
 
@@ -710,7 +712,7 @@ def test_a_message_that_others_rename_all_the_time_is_not_taken_for_expunged(hom
     worker.put()
     mailbox = worker.open()
     names = iter(range(100))
-    open_message = worker.ann._core.format.open_message
+    open_message = MaildirFormat.open_message
 
     def busy(times):
         left = [times]
@@ -727,14 +729,14 @@ def test_a_message_that_others_rename_all_the_time_is_not_taken_for_expunged(hom
 
         return opening
 
-    monkeypatch.setattr(worker.ann._core.format, "open_message", busy(5))
+    monkeypatch.setattr(MaildirFormat, "open_message", busy(5))
     message = mailbox.message(1)
     assert message.read() == WIRE
     message.close()
-    monkeypatch.setattr(worker.ann._core.format, "open_message", busy(99))
+    monkeypatch.setattr(MaildirFormat, "open_message", busy(99))
     with pytest.raises(Retry):
         mailbox.message(1)
-    monkeypatch.setattr(worker.ann._core.format, "open_message", open_message)
+    monkeypatch.setattr(MaildirFormat, "open_message", open_message)
     (path,) = (home / "cur").iterdir()
     path.unlink()
     with pytest.raises(Expunged):

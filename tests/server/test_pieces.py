@@ -164,6 +164,33 @@ def test_a_bell_rings_once_for_a_burst_and_not_after_its_watch_is_closed(tmp_pat
     watch.close()
 
 
+def test_two_places_with_a_directory_in_common_are_both_told_of_it(tmp_path):
+    """As the mailboxes of an account of mboxes."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    common = str(tmp_path / "c")
+    watch, bells = Watch(), [Bell(), Bell()]
+    watched = [watch.add([str(tmp_path / name), common], bell) for name, bell in zip("ab", bells, strict=True)]
+    os.utime(common)
+    settle()
+    assert [bell.rings for bell in bells] == [1, 1]
+    (tmp_path / "a" / "mail").touch()
+    settle()
+    assert [bell.rings for bell in bells] == [2, 1]
+    watched[0].close()
+    os.utime(common)
+    settle()
+    assert [bell.rings for bell in bells] == [2, 2]
+    again = watch.add([str(tmp_path / "a"), common], bells[0])
+    watched[1].close()
+    os.utime(common)
+    settle()
+    assert [bell.rings for bell in bells] == [3, 2]
+    again.close()
+    assert not watch._places and not watch._numbers and not watch._others
+    watch.close()
+
+
 def pauses_before_rings(monkeypatch, times, quiet):
     """How long is waited before so many rings, where the next thing happens that much after each of them."""
     now = [1000.0]
@@ -283,7 +310,7 @@ def test_an_overflow_rings_every_bell(tmp_path):
 @pytest.mark.parametrize("blind", [False, True])
 def test_where_inotify_sees_nothing_a_slow_look_does(tmp_path, monkeypatch, blind):
     if blind:
-        monkeypatch.setattr("imapd.server.watch.is_blind", lambda path: True)
+        monkeypatch.setattr("imapd.server.watch.is_blind", lambda path, device: True)
     watch, bell = Watch(use_inotify=blind, poll=0.1), Bell()
     watched = watch.add([str(tmp_path)], bell)
     (tmp_path / "a").touch()
