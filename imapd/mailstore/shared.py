@@ -34,6 +34,7 @@ from imapd.mailstore.errors import (
 from imapd.mailstore.flagnames import DELETED, SEEN
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
+from imapd.mailstore.looks import Looks
 from imapd.mailstore.maildir import PIECE
 from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
 from imapd.mailstore.places import KnownPlaces, Places
@@ -74,6 +75,7 @@ class SharedMailbox:
         self._index: ref[Index] | None = None  # no more than that: one that is done with is closed by who had it
         self._version = -1
         self._has_work = True
+        self._looks: Looks | None = None
         self._snapshot: Snapshot | None = None
         self._rendered: Rendered | None = None
         self.rendered_to = 0  # up to which UIDNEXT what is missing was found out, or asked for
@@ -146,8 +148,12 @@ class SharedMailbox:
             self.refresh()
 
     def _take_in(self, read_write: bool) -> None:
+        def look() -> bool:
+            return self.locked(lambda bench, box: bench.format.take_in(bench, box, read_write), vital=True)
+
         while not self._agrees(read_write):
-            if self.locked(lambda bench, box: bench.format.take_in(bench, box, read_write), vital=True):
+            self._looks = self._looks or Looks(self.account.loop)
+            if self._looks.take(look, read_write):
                 self.refresh()
                 return
 
