@@ -64,8 +64,8 @@ class SharedMailbox:
 
     # There are thousands that nobody asks anything: what reading of messages needs is made when they are read.
     __slots__ = (
-        "__weakref__", "_counted", "_has_work", "_index", "_places", "_rendered", "_snapshot", "_unkept", "_version",
-        "account", "rendered_to", "row", "users",
+        "__weakref__", "_counted", "_has_work", "_index", "_looks", "_places", "_rendered", "_snapshot", "_unkept",
+        "_version", "account", "rendered_to", "row", "users",
     )  # fmt: skip
 
     def __init__(self, account: AccountCore, row: BoxRow) -> None:
