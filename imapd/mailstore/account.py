@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from imapd.mailstore import maildir, quotafile, subscriptions, tree
 from imapd.mailstore.arrivals import Arrival
@@ -11,7 +11,6 @@ from imapd.mailstore.background import Wish, rendering
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.core import AccountCore
 from imapd.mailstore.errors import BadMailboxName, Gone, StoreError, UnknownOutcome
-from imapd.mailstore.formats import Addressed, MailFormat, Spooled
 from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
@@ -25,8 +24,6 @@ from imapd.mailstore.verify import Report
 from imapd.model import names
 
 Result = TypeVar("Result")
-
-_AT_ONCE: Final = 8  # threads that sync the messages of one command
 
 
 class LocalAccount:
@@ -150,39 +147,24 @@ class LocalAccount:
     def spool(self) -> LocalSpool:
         core = self._core
         name = maildir.new_base(core.loop.time(), 0, 0).partition(b",")[0]
-        with disk_errors():
-            maildir.make_directory(core.root + b"/tmp", core.settings.dir_mode)  # others remove empty directories
-            return LocalSpool(core.root + b"/tmp/" + name, core.settings.file_mode)
+        return LocalSpool(core.root + b"/tmp/" + name, core.settings.file_mode, core.settings.dir_mode)
 
     def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
-        spools = [_own(message) for message in messages]
+        arrival = Arrival(name, [_own(message) for message in messages], messages)
         try:
             with self._core.background.standing_still():
-                spooled = [self._finished(message) for message in messages]
-                self._make_durable(spooled)
-                placed = self._core.arrivals.append(Arrival(Addressed(name, spooled), spools))
+                placed = self._core.arrivals.append(arrival)
         except UnknownOutcome:
             # The index may know the files: they stay where they are, also when the command's end abandons the spools.
-            for spool in spools:
+            for spool in arrival.spools:
                 spool.release()
             raise
         except StoreError:
-            for spool in spools:
+            for spool in arrival.spools:
                 spool.abandon()
             raise
         placed_in(self._core, name, placed)
         return placed
-
-    def _make_durable(self, spooled: Sequence[Spooled]) -> None:
-        # A file system syncs files that are synced at the same time almost for the price of one.
-        parts = [spooled[start::_AT_ONCE] for start in range(min(_AT_ONCE, len(spooled)))]
-        with disk_errors():
-            self._core.loop.offload_each([partial(_make_durable, self._core.format, part) for part in parts])
-
-    def _finished(self, message: Incoming) -> Spooled:
-        spool = _own(message)
-        date = int(self._core.loop.time()) if message.internal_date is None else message.internal_date
-        return Spooled(spool.path, spool.finish(), spool.octets, spool.size, message.flags, date)
 
     # How much it may hold
 
@@ -207,11 +189,6 @@ class LocalAccount:
         if self._is_open:
             self._is_open = False
             self._core.release()
-
-
-def _make_durable(mail_format: MailFormat, messages: Sequence[Spooled]) -> None:
-    for message in messages:
-        mail_format.make_durable(message)
 
 
 def _entry(name: str, row: BoxRow | None, subscribed: bool) -> MailboxEntry:

@@ -316,16 +316,19 @@ class AccountCore:
 
     # Writing
 
-    def locked(self, work: Callable[[Bench], Result], vital: bool = False) -> Result:
+    def locked(
+        self, work: Callable[[Bench], Result], vital: bool = False, before: Callable[[], None] | None = None
+    ) -> Result:
         """Do the work under the account's lock (rule 1). Vital work may be done twice (rule 6).
 
-        Raises Gone where the whole account is no more.
+        before: what can be done without the lock, on the same way to a disk thread; more than once. Raises Gone where
+        the whole account is no more.
         """
         self._handles.awake.used(self)
         self._handles.writing.used(self)
         self._working += 1
         try:
-            return self._until_free(work, vital)
+            return self._until_free(work, vital, before)
         finally:
             self._working -= 1
             if self._is_work_left:
@@ -337,11 +340,11 @@ class AccountCore:
     def _settle_some(self) -> bool:
         return self._is_open and self.locked(lambda bench: bench.format.settle_some(bench))
 
-    def _until_free(self, work: Callable[[Bench], Result], vital: bool) -> Result:
+    def _until_free(self, work: Callable[[Bench], Result], vital: bool, before: Callable[[], None] | None) -> Result:
         deadline = self.loop.monotonic() + PATIENCE
         while True:
             try:
-                return self._locked(work, vital, deadline)
+                return self._locked(work, vital, before, deadline)
             except FileLocked as busy:
                 self._await_file(busy, deadline)
 
@@ -357,12 +360,14 @@ class AccountCore:
             self.loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two do not keep step
             is_free = busy.is_free()
 
-    def _locked(self, work: Callable[[Bench], Result], vital: bool, deadline: float) -> Result:
+    def _locked(
+        self, work: Callable[[Bench], Result], vital: bool, before: Callable[[], None] | None, deadline: float
+    ) -> Result:
         with disk_errors():
             try:
                 # The time is taken when the lock is there: what is young is not believed (mailstore/sync, rule 5), and
                 # a time from before a long wait would make it look old.
-                return self._lock.run(lambda: self._on_bench(work, self.loop.time(), vital), deadline)
+                return self._lock.run(lambda: self._on_bench(work, self.loop.time(), vital), deadline, before)
             except FileNotFoundError as error:
                 if os.path.lexists(self.root):
                     raise

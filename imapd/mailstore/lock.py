@@ -10,16 +10,16 @@ lock and have it again before another one has tried once more; with it, whoever 
 be locked (NFS) it goes without.
 
 The work runs in a disk thread, and the lock is freed there, when the work has ended: a connection that is killed while
-it waits for the thread does not let another writer in too early.
+it waits for the thread does not let another writer in too early. A lock that is free, as it mostly is, is taken there
+too, so that a write is one way to a thread and back.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
 import random
 from collections.abc import Callable
-from typing import IO, Final, TypeVar
+from typing import Final, TypeVar
 
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.turn import Turn
@@ -47,52 +47,83 @@ class AccountLock:
         self._mode = mode
         self._turn = turn
 
-    def run(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
+    def run(
+        self, work: Callable[[], Result], deadline: float | None = None, before: Callable[[], None] | None = None
+    ) -> Result:
         """Do the work in a disk thread, with the lock. Raises Retry where others held it too long.
 
-        deadline: until when to wait, by the loop's monotonic clock; if not PATIENCE from now.
+        deadline: until when to wait, by the loop's monotonic clock; if not PATIENCE from now. before: what is done in
+        the thread before, without the flocks.
         """
         # From here on, also for those who stand behind others: they would wait the patience of all before them.
         deadline = self._loop.monotonic() + PATIENCE if deadline is None else deadline
         with self._turn:
-            file = self._acquire(deadline)
-            return self._loop.offload(lambda: _work_and_free(file, work))
+            done = self._loop.offload(lambda: self._at_once(work, before))
+            if done is not None:
+                return done[0]
+            fd = self._acquire(deadline)
+            return self._loop.offload(lambda: _work_and_free(fd, work))
 
-    def _acquire(self, deadline: float) -> IO[bytes]:
-        gate = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+    def _at_once(self, work: Callable[[], Result], before: Callable[[], None] | None) -> tuple[Result] | None:
+        """Do the work if nobody has the lock or waits for it; what it gives, in a disk thread."""
+        if before is not None:
+            before()
+        fd = self._taken_at_once()
+        return None if fd is None else (_work_and_free(fd, work),)
+
+    def _taken_at_once(self) -> int | None:
+        gate = self._open_gate()
         try:
-            self._wait_for(gate, deadline, is_gate=True)
-            while True:
-                with contextlib.ExitStack() as otherwise:
-                    file = otherwise.enter_context(self._open())
-                    self._wait_for(file.fileno(), deadline)
-                    if _is_at(file, self._path):
-                        otherwise.pop_all()
-                        return file
-                # Somebody removed the file while we waited for it, and it locks nobody out any more.
+            return self._open_locked() if _taken(gate, or_cannot=True) else None
         finally:
             os.close(gate)
 
-    def _wait_for(self, fd: int, deadline: float, is_gate: bool = False) -> None:
-        while not _taken(fd, is_gate):
+    def _acquire(self, deadline: float) -> int:
+        gate = self._open_gate()
+        try:
+            self._wait_for(lambda: _taken(gate, or_cannot=True) or None, deadline)
+            return self._wait_for(self._open_locked, deadline)
+        finally:
+            os.close(gate)
+
+    def _open_gate(self) -> int:
+        return os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
+
+    def _wait_for(self, tried: Callable[[], Result | None], deadline: float) -> Result:
+        while (got := tried()) is None:
             left = deadline - self._loop.monotonic()
             if left <= 0:
                 raise Retry
             pause = _PAUSE if left > PATIENCE - _LONG else _LONG_PAUSE
             self._loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that two do not keep step
+        return got
 
-    def _open(self) -> IO[bytes]:
+    def _open_locked(self) -> int | None:
+        """The open file, locked; None where somebody else has the lock, or has removed the file: it locks nobody out
+        any more, and the next try finds another one."""
+        fd = self._open()
+        try:
+            is_ours = _taken(fd) and _is_at(fd, self._path)
+        except BaseException:
+            os.close(fd)
+            raise
+        if is_ours:
+            return fd
+        os.close(fd)
+        return None
+
+    def _open(self) -> int:
         # Each time anew: flock belongs to the open file, so two openings exclude each other within a process too.
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, self._mode)  # NFS locks only what may be written
+            # NFS locks only what may be written.
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, self._mode)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            fd = os.open(self._path, os.O_RDONLY | _FLAGS)
-        return open(fd, "rb", buffering=0)
+            return os.open(self._path, os.O_RDONLY | _FLAGS)
 
 
-def _taken(fd: int, or_cannot: bool) -> bool:
+def _taken(fd: int, or_cannot: bool = False) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -103,15 +134,15 @@ def _taken(fd: int, or_cannot: bool) -> bool:
     return True
 
 
-def _is_at(file: IO[bytes], path: bytes) -> bool:
+def _is_at(fd: int, path: bytes) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
 
 
-def _work_and_free(file: IO[bytes], work: Callable[[], Result]) -> Result:
+def _work_and_free(fd: int, work: Callable[[], Result]) -> Result:
     try:
         return work()
     finally:
-        file.close()
+        os.close(fd)

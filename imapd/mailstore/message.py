@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from imapd.mailstore import maildir
 from imapd.mailstore.bench import disk_errors
-from imapd.mailstore.errors import Corrupt, StoreError
+from imapd.mailstore.errors import Corrupt, Retry, StoreError
 from imapd.mailstore.formats import Slice
 from imapd.mailstore.maildir import PIECE
 from imapd.mailstore.places import BEGINNING, Place, Places
@@ -47,18 +47,28 @@ def to_wire(data: Octets, last: int = -1) -> Octets:
 
 
 class LocalSpool:
-    """A message on its way in, a file in tmp/. Used by one connection."""
+    """A message on its way in, a file in tmp/. Used by one connection.
 
-    def __init__(self, path: bytes, mode: int) -> None:
+    The file is made when there is more than a little of it, or all (`finish`, in a disk thread).
+    """
+
+    def __init__(self, path: bytes, mode: int, dir_mode: int) -> None:
         self.path = path
         self.octets = 0
         self.size = 0
+        self._mode = mode
+        self._dir_mode = dir_mode
+        self._fd: int | None = None
+        self._is_over = False  # released or abandoned
         self._pending: list[bytes] = []
         self._waiting = 0
         self._last = -1
         self._held = b""  # CRs at the end, whose LF may be still to come
-        with disk_errors():
-            self._fd: int | None = maildir.create_file(path, mode)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether nothing of it is on the disk yet, so that it will be there in a moment."""
+        return self._fd is None
 
     def write(self, data: bytes) -> None:
         self._pending.append(bytes(data))
@@ -77,33 +87,47 @@ class LocalSpool:
         self._put(to_disk(body))
 
     def _put(self, data: bytes) -> None:
-        if not data or self._fd is None:
+        if self._is_over:
             return
-        self.size += len(data) + maildir.bare_line_feeds(data, self._last)
-        self.octets += len(data)
-        self._last = data[-1]
         with disk_errors():
+            if self._fd is None:
+                self._fd = self._create()
             left = memoryview(data)
             while left:
                 left = left[os.write(self._fd, left) :]
+        if data:
+            self.size += len(data) + maildir.bare_line_feeds(data, self._last)
+            self.octets += len(data)
+            self._last = data[-1]
+
+    def _create(self) -> int:
+        try:
+            return maildir.create_file(self.path, self._mode)
+        except FileNotFoundError:  # others remove empty directories
+            maildir.make_directory(os.path.dirname(self.path), self._dir_mode)
+            return maildir.create_file(self.path, self._mode)
 
     def finish(self) -> int:
-        """Write what is left; the open file, which `abandon` or `release` closes."""
-        assert self._fd is not None, "a spool is appended once"
+        """Write what is left; the open file, which `abandon` or `release` closes. Raises StoreError."""
         self._flush(everything=True)
+        if self._fd is None:
+            raise Retry(reason="a message was given up while it was written down")
         return self._fd
 
     def release(self) -> None:
         """Close the file, which belongs to the mailbox now or is gone already."""
+        self._is_over = True
         if self._fd is not None:
             fd, self._fd = self._fd, None
             os.close(fd)
 
     def abandon(self) -> None:
-        if self._fd is not None:
-            self.release()
+        is_there, self._is_over = self._fd is not None, True
+        if is_there:
+            # Before it is closed: a thread that is about to sync it would not tell another file under its number.
             with contextlib.suppress(OSError):
                 maildir.discard(self.path)
+            self.release()
 
 
 class LocalMessage:

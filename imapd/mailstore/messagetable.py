@@ -203,11 +203,12 @@ class MessageTable(BulkTable):
         self._insert(rows)
         self._count([(row.id >> 32, 1, row.size) for row in rows])
 
-    def insert_into(self, box: BoxRow, rows: Sequence[MessageRow], **columns: Any) -> None:
-        """New messages of one mailbox, whose row was read in this transaction; and more columns of the mailbox."""
+    def insert_into(self, box: BoxRow, rows: Sequence[MessageRow], **columns: Any) -> BoxRow:
+        """New messages of one mailbox, whose row was read under the lock and is so still; and more columns of the
+        mailbox. Its row as it is now."""
         self._insert(rows)
         octets = box.octets + sum([row.size for row in rows])
-        self.update_known(box, messages=box.messages + len(rows), octets=octets, **columns)
+        return self.update_known(box, messages=box.messages + len(rows), octets=octets, **columns)
 
     def _insert(self, rows: Sequence[MessageRow]) -> None:
         values: list[tuple[Any, ...]] = []

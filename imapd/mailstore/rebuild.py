@@ -33,20 +33,23 @@ GAP: Final = 1 << 20
 
 def note(bench: Bench) -> None:
     """Write beside the index what commits have moved: floors and UIDs. It only guards: a disk may refuse it."""
-    _note_floors(bench)
+    boxes = _note_floors(bench)
     given, bench.index.given = bench.index.given, {}
     for key, pairs in given.items():
         with contextlib.suppress(OSError, StoreError):
-            if (box := bench.index.box(key)) is not None:
+            if (box := boxes.get(key) or bench.index.box(key)) is not None:
                 bench.format.note_uids(bench, box, pairs)
 
 
-def _note_floors(bench: Bench) -> None:
+def _note_floors(bench: Bench) -> dict[int, BoxRow]:
+    """The mailboxes that were noted, by their ids."""
     touched, bench.index.touched = bench.index.touched, set()
-    if touched:
-        with contextlib.suppress(StoreError):
-            boxes = [box for key in touched if (box := bench.index.box(key)) is not None]
-            floors.note(_floors(bench), boxes, touched - {box.id for box in boxes}, bench.settings.file_mode)
+    with contextlib.suppress(StoreError):
+        boxes = {key: box for key in touched if (box := bench.index.box(key)) is not None}
+        if touched:
+            floors.note(_floors(bench), boxes.values(), touched - boxes.keys(), bench.settings.file_mode)
+        return boxes
+    return {}
 
 
 def _floors(bench: Bench) -> bytes:

@@ -14,17 +14,16 @@ became of his own message.
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from imapd.mailstore import changes, maildir, maildirsize
 from imapd.mailstore.bench import Bench, disk_errors, explained
-from imapd.mailstore.changes import newcomer
 from imapd.mailstore.errors import StoreError, UnknownOutcome
 from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.formats import Addressed
 from imapd.mailstore.maildir import CUR
-from imapd.mailstore.rowchanges import insert, numbered
-from imapd.mailstore.rows import BoxRow, MessageRow
-from imapd.mailstore.settle import stamp_after, stamp_of, target_name
+from imapd.mailstore.rows import BoxRow, MessageRow, message_id
+from imapd.mailstore.settle import stamp_after, stamp_of
 from imapd.mailstore.store import Placed
 
 
@@ -35,14 +34,16 @@ def append_each(
     if any(len(request.messages) != 1 for request in requests) or not bench.index.is_settled():
         return changes.append_each(bench, requests, admit)
     goals = [changes.tried(changes.goal_of, bench, request.name) for request in requests]
+    if len(goals) > 1:  # the first ones may have changed while the others were looked for
+        goals = [goal if isinstance(goal, StoreError) else changes.tried(bench.box, goal.id) for goal in goals]
     singles = _Singles(bench)
     try:
         with bench.index.transaction():
             outcomes = [
-                goal if isinstance(goal, StoreError) else singles.add(goal.id, request, admit)
+                goal if isinstance(goal, StoreError) else singles.add(goal, request, admit)
                 for goal, request in zip(goals, requests, strict=True)
             ]
-            singles.rename()
+            singles.make_names_durable()
     except UnknownOutcome:
         raise  # the index may know the files
     except OSError:
@@ -56,59 +57,75 @@ def append_each(
     return outcomes
 
 
+@dataclass(slots=True)
+class _Goal:
+    """A mailbox, as those who came before have left it; cur_stamp: of its cur/."""
+
+    box: BoxRow
+    keywords: tuple[str, ...]
+    cur_stamp: str
+
+
 class _Singles:
     """The messages of one turn. rows: with the mailbox that each came into."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self.rows: list[tuple[BoxRow, MessageRow]] = []
-        self._paths: list[tuple[bytes, bytes]] = []
+        self._goals: dict[int, _Goal] = {}
         self._renamed: list[tuple[bytes, bytes]] = []
         self._synced: list[bytes] = []
+        self.rows: list[tuple[BoxRow, MessageRow]] = []
 
-    def add(self, box_id: int, request: Addressed, admit: Callable[[Addressed], None]) -> Placed | StoreError:
-        """Put a message into the index, within the caller's transaction, which fails as a whole if that does."""
-        made = changes.tried(self._made, box_id, request, admit)
-        if isinstance(made, StoreError):
-            return made
-        box, names, row = made
-        insert(self._bench, box, names, [row])
-        self.rows.append((box, row))
-        self._paths.append((request.messages[0].path, self._bench.folder(box) + b"/cur/" + row.file))
+    def add(self, box: BoxRow, request: Addressed, admit: Callable[[Addressed], None]) -> Placed | StoreError:
+        """Bring a message to cur/ and put it into the index, within the caller's transaction, which fails as a whole if
+        that does. Raises OSError."""
+        bench = self._bench
+        goal = self._goals.get(box.id)
+        if goal is None:
+            goal = self._goals[box.id] = _Goal(box, bench.index.keywords(box.id), stamp_of(bench, box))
+        names = FlagNames(bench.folder(box), goal.keywords, bench.now, bench.settings.file_mode)
+        row = changes.tried(self._made, goal.box, names, request, admit)
+        if isinstance(row, StoreError):
+            return row
+        self._rename(request.messages[0].path, bench.folder(box) + b"/cur/" + row.file)
+        self._insert(goal, names, row)
         return Placed(box.uidvalidity, (row.uid,), ())
 
     def _made(
-        self, box_id: int, request: Addressed, admit: Callable[[Addressed], None]
-    ) -> tuple[BoxRow, FlagNames, MessageRow]:
-        bench = self._bench
+        self, box: BoxRow, names: FlagNames, request: Addressed, admit: Callable[[Addressed], None]
+    ) -> MessageRow:
         admit(request)
-        box = bench.box(box_id)  # as those who came before have left it
-        names = bench.names(box)
         [message] = request.messages
-        file = b"tmp/" + os.path.basename(message.path)
-        new = newcomer(bench, file, names.mask(message.flags), message.size, message.octets, message.date)
-        name = target_name(names, new)
+        mask = names.mask(message.flags)
+        # The name that it has in tmp/ was given to no other file.
+        base = b"%s,S=%d,W=%d" % (os.path.basename(message.path), message.octets, message.size)
+        name = maildir.with_letters(base, names.letters(mask, b""))
         if maildir.is_too_long(name):
             raise OSError(f"{name!r} is too long")  # the other order finds another name
-        [row] = numbered(box, [new._replace(place=CUR, file=name, base=None, pending=0)])
-        return box, names, row
+        key = message_id(box.id, box.uidnext)
+        return MessageRow(key, CUR, name, None, mask, box.modseq + 1, message.size, message.octets, message.date, 0)
 
-    def rename(self) -> None:
-        """Bring the files to cur/, durably. Raises OSError, and StoreError for a failed sync, which is not tried again
-        (mailstore/maildir rule 3)."""
-        bench = self._bench
-        boxes = {box.id: box for box, _ in reversed(self.rows)}
-        before = {box.id: stamp_of(bench, box) for box in boxes.values()}
-        for source, target in self._paths:
-            if not maildir.rename_aside(source, target):
-                raise FileExistsError(target)
-            self._renamed.append((source, target))
-        for box in boxes.values():
+    def _rename(self, source: bytes, target: bytes) -> None:
+        if not maildir.rename_aside(source, target):
+            raise FileExistsError(target)
+        self._renamed.append((source, target))
+
+    def _insert(self, goal: _Goal, names: FlagNames, row: MessageRow) -> None:
+        bench, box = self._bench, goal.box
+        stamps = stamp_after(bench, box, goal.cur_stamp)
+        bench.index.add_keywords(box.id, names.added)
+        goal.box = bench.index.insert_into(box, [row], uidnext=row.uid + 1, modseq=row.modseq, **stamps)
+        goal.keywords, goal.cur_stamp = tuple(names.keywords), goal.box.cur_stamp
+        self.rows.append((box, row))
+
+    def make_names_durable(self) -> None:
+        """Raises StoreError for a failed sync, which is not tried again (mailstore/maildir rule 3)."""
+        for box in {row.id >> 32: box for box, row in self.rows}.values():
+            folder = self._bench.folder(box)
             with disk_errors():
-                maildir.sync_directory(bench.folder(box) + b"/cur")
-            self._synced.append(bench.folder(box) + b"/cur")
-            bench.index.update_box(box.id, **stamp_after(bench, box, before[box.id]))
-            bench.changed.add(bench.folder(box))
+                maildir.sync_directory(folder + b"/cur")
+            self._synced.append(folder + b"/cur")
+            self._bench.changed.add(folder)
 
     def take_back(self) -> None:
         """Bring the files back to tmp/. Raises UnknownOutcome where one has to stay."""

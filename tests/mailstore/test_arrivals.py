@@ -7,9 +7,11 @@ import time
 import gevent
 import pytest
 
+from imapd.mailstore.arrivals import Arrivals
 from imapd.mailstore.database import Database
 from imapd.mailstore.errors import NoSuchMailbox, StoreError
 from imapd.mailstore.local import LocalStore
+from imapd.mailstore.lock import AccountLock
 from imapd.mailstore.store import Incoming, Owner, Placed
 from imapd.server.loop import GeventLoop
 from tests.mailstore.maildirhouse import WIRE, files
@@ -110,6 +112,37 @@ def test_a_file_that_the_disk_refuses_is_refused_to_its_client_alone(house, comm
     assert [isinstance(one, StoreError) for one in placed].count(True) == 1
     assert uids(house[0]) == sorted(one.uids[0] for one in placed if isinstance(one, Placed))
     assert files(tmp_path / "ann")["tmp"] == []
+
+
+def test_those_who_wait_come_in_once_where_the_one_whose_turn_it_is_is_killed_before_it_begins(house, monkeypatch):
+    leaders, begun, ended = [], [], []
+    led, at_once = Arrivals._append_waiting, AccountLock._at_once
+
+    def leading(arrivals):
+        leaders.append(gevent.getcurrent())
+        led(arrivals)
+
+    def late(lock, work, before):
+        begun.append(work)
+        if len(begun) <= 2:  # the first holds the others up, and the second has them with him
+            time.sleep(0.3)
+        try:
+            return at_once(lock, work, before)
+        finally:
+            ended.append(work)
+
+    monkeypatch.setattr(Arrivals, "_append_waiting", leading)
+    monkeypatch.setattr(AccountLock, "_at_once", late)
+    greenlets = [gevent.spawn(append, client) for client in house]
+    while len(begun) < 2:
+        gevent.sleep(0.01)
+    leaders[1].kill()
+    gevent.joinall(greenlets, timeout=30, raise_error=True)
+    mine = [uid for greenlet in greenlets if greenlet is not leaders[1] for uid in greenlet.value.uids]
+    while len(ended) < len(begun):
+        gevent.sleep(0.01)
+    assert sorted(mine) == uids(house[0]) == list(range(1, CLIENTS))
+    assert house[0].status("INBOX").uidnext == CLIENTS
 
 
 def test_those_who_wait_are_served_also_where_the_one_whose_turn_it_is_is_killed(house, commits):

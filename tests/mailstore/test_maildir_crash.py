@@ -85,6 +85,11 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
     assert state(again) == before
 
 
+def everything(home):
+    """The names of files in cur/ and in tmp/."""
+    return {name for place in ("cur", "tmp") for name in files(home)[place]}
+
+
 def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_path, monkeypatch):
     worker = prepare(tmp_path / "ann")
     core = next(iter(worker.store._cores.values()))
@@ -95,10 +100,11 @@ def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_p
     monkeypatch.setattr(core._writer, "_insert", lost)
     spool = worker.ann.spool()
     spool.write(WIRE)
+    before = everything(tmp_path / "ann")
     with pytest.raises(UnknownOutcome):
         worker.ann.append("INBOX", [Incoming(spool)])
     spool.abandon()  # as the end of each command does
-    (left,) = files(tmp_path / "ann")["tmp"]
+    (left,) = everything(tmp_path / "ann") - before
     opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     assert not [path for path in opened if path.endswith(left)]
 
