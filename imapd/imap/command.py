@@ -67,9 +67,13 @@ class Await:
     Whoever drives listens at the view first and rings once himself, because what came before is not rung for. None
     also comes once in a while without a bell, so that the command may show that the connection lives. Without a view
     there is nothing to listen for.
+
+    Silence may last for hours, and there are thousands of silent clients. So whoever drives may close the generator
+    instead of keeping it: `command.after` tells with which command to go on then.
     """
 
     view: View | None
+    command: Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +142,8 @@ class Command:
 
     def run(self, session: Session) -> Running:
         """Do it, yielding responses."""
+        raise NotImplementedError
+
+    def after(self, heard: Line | None) -> Command:
+        """The rest of it, after what was awaited has come; of a command that an Await names."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ who pipelines is served line by line. The rules:
 
 import logging
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from imapd.imap import updates
@@ -83,13 +83,14 @@ class _Verdict:
 class Conversation:
     """The talk with one client, without its connection."""
 
-    __slots__ = ("_bad", "_running", "_spools", "session")
+    __slots__ = ("_bad", "_resting", "_running", "_spools", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._bad = 0
         self._running = False
-        self._spools: list[Spool] = []
+        self._resting: Command | None = None
+        self._spools: Sequence[Spool] = ()
 
     @property
     def max_line(self) -> int:
@@ -114,13 +115,26 @@ class Conversation:
 
     # --- lines -------------------------------------------------------------------------------------------------------
 
-    def answer(self, line: Line) -> Generator[Yielded, Line | bool | None, None]:
-        """Answer one command."""
-        if len(line.pieces) == 1 and not line.text.strip():
+    @property
+    def is_resting(self) -> bool:
+        """Whether a command waits whose generator was closed."""
+        return self._resting is not None
+
+    def rest(self, command: Command) -> None:
+        """Keep what is to be done when an Await has ended whose generator was closed: `answer` goes on with it."""
+        self._resting = command
+
+    def answer(self, line: Line | None) -> Generator[Yielded, Line | bool | None, None]:
+        """Answer one command, or go on with the one that rests: None is a bell, or the time."""
+        resting, self._resting = self._resting, None
+        if resting is None and (line is None or (len(line.pieces) == 1 and not line.text.strip())):
             return  # old clients send empty lines between commands
         self._running = True
         try:
-            yield from self._answer(line)
+            if resting is not None:
+                yield from self._finish(resting.after(line))
+            elif line is not None:
+                yield from self._answer(line)
         finally:
             self._running = False
             self._free_spools()
@@ -131,13 +145,16 @@ class Conversation:
         except Exception as error:
             yield from self._tagged(self._judge(error, None))
             return
+        yield from self._finish(command)
+
+    def _finish(self, command: Command) -> Generator[Yielded, Line | bool | None, None]:
         verdict = yield from self._carry_out(command)
         if verdict is not None:
             yield from self._tagged(verdict)
 
     def too_long(self, long: TooLong) -> list[Response]:
         """Answer a line that was longer than `max_line`, and is gone."""
-        if self._running:
+        if self._running or self._resting is not None:
             return self.goodbye("That line is too long.")
         self._free_spools()
         self.session.tag = ""
@@ -237,7 +254,7 @@ class Conversation:
 
     def admit(self, offer: LiteralOffered) -> Admitted | Turned:
         """Whether a literal may come."""
-        if self._running:  # within AUTHENTICATE or IDLE, where no literal has a meaning
+        if self._running or self._resting is not None:  # within AUTHENTICATE or IDLE, where no literal has a meaning
             return Turned(self.goodbye("There is no place for a literal here."), close=True)
         try:
             sink = self._sink(offer)
@@ -249,7 +266,7 @@ class Conversation:
                 responses += self.goodbye("That literal is not taken before login.")
             return Turned(responses, close=self.session.ended)
         if sink is not None:
-            self._spools.append(sink)
+            self._spools = [*self._spools, sink]
         return Admitted(sink, [ContinueResponse(b"Go ahead.")] if offer.synchronizing else [])
 
     def literal_failed(self, error: StoreError) -> list[Response]:
@@ -279,7 +296,7 @@ class Conversation:
             raise Refused(f"The literals of a command may have {limit} octets.", code="LIMIT")
 
     def _free_spools(self) -> None:
-        spools, self._spools = self._spools, []
+        spools, self._spools = self._spools, ()
         for spool in spools:
             spool.abandon()
 

@@ -13,9 +13,10 @@ Rules:
 4. STARTTLS: what the client sent in the clear behind it is never executed. Where any of it is there when the answer
    is due, the connection is closed; what comes later falls into the handshake and fails there.
 5. A stop waits for the command that runs, but not for the rest of what a long one has to say.
-6. Who waits for his client needs no greenlet and no stack: the life of a connection is a generator that yields the time
-   up to which it waits, and goes on in a new greenlet when something is heard. Ten thousand idle clients cost what
-   their generators and objects do.
+6. Who waits for his client needs no greenlet and no stack. The life of a connection is a row of episodes: each begins,
+   in a new greenlet, with what was heard, and ends when nothing is left to do. It is a generator, which yields the time
+   up to which it waits where a command waits for its client; between commands and in IDLE there is none, and ten
+   thousand idle clients cost what their objects do.
 7. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
    client is told, and nothing else.
 """
@@ -32,11 +33,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import gevent
 
-from imapd.imap.command import Await, Continue, Response, State, Upgrade, Yielded
+from imapd.imap.command import Await, Command, Continue, Response, State, Upgrade, Yielded
 from imapd.imap.dispatch import Admitted
 from imapd.log import event as write_event
 from imapd.mailstore.errors import StoreError
-from imapd.model.loop import Loop, Watching
+from imapd.model.loop import Loop
 from imapd.server.partners import Begin, Conversation, Patience
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, Heard, TimedOut, Transport
@@ -45,6 +46,7 @@ from imapd.wire.responses import BrokenStream, ContinueResponse, Status
 
 if TYPE_CHECKING:
     from imapd.directory.person import Person
+    from imapd.mailstore.view import View
 
 logger = logging.getLogger("imapd.server.connection")
 
@@ -68,8 +70,9 @@ class Connection:
     and whom to ask about TLS."""
 
     __slots__ = (
-        "_began", "_begin", "_buffer", "_buffered", "_commands", "_conversation", "_deadline", "_framer", "_greenlet",
-        "_identity", "_implicit_tls", "_life", "_loop", "_over", "_patience", "_stop", "_tls", "_transport", "_user",
+        "_alarm", "_began", "_begin", "_buffer", "_buffered", "_commands", "_conversation", "_deadline", "_episode",
+        "_framer", "_greenlet", "_identity", "_implicit_tls", "_is_closed", "_listened", "_loop", "_over", "_patience",
+        "_stop", "_tls", "_transport", "_user",
     )  # fmt: skip
 
     def __init__(
@@ -90,7 +93,7 @@ class Connection:
         self._tls = tls
         self._implicit_tls = implicit_tls
         self._framer = Framer(0)
-        self._buffer: list[bytes] = []
+        self._buffer: list[bytes] | None = None
         self._buffered = 0
         self._began = time.monotonic()
         self._deadline = self._began + patience.login
@@ -98,7 +101,10 @@ class Connection:
         self._user: str | None = None
         self._commands = 0
         self._conversation: Conversation | None = None
-        self._life: Waiting[None] | None = None
+        self._listened: View | None = None  # whose bell we listen to
+        self._alarm: float | None = None  # when a resting command is to be woken
+        self._episode: Waiting[None] | None = None
+        self._is_closed = False
         self._greenlet: gevent.Greenlet | None = None  # in which it runs just now
         self._over: Callable[[Connection], None] | None = None
 
@@ -117,7 +123,6 @@ class Connection:
     def serve(self, over: Callable[[Connection], None]) -> None:
         """Serve the client; returns as soon as it has to be waited for. `over` is called at the end."""
         self._over = over
-        self._life = self._lived()
         self._go_on(None)
 
     def cut(self) -> list[gevent.Greenlet]:
@@ -126,27 +131,33 @@ class Connection:
 
     def _go_on(self, heard: Heard | None) -> None:
         """Live on to the next wait; a greenlet's whole work."""
-        assert self._life is not None and self._over is not None
         self._greenlet = gevent.getcurrent()
         until: float | None = None
         try:
-            until = next(self._life) if heard is None else self._life.send(heard)
+            if self._episode is None:
+                self._episode = self._lived(heard)
+                until = next(self._episode)
+            else:
+                until = self._episode.send(heard)  # type: ignore[arg-type]
         except StopIteration:
-            pass
+            self._episode = None
+            until = self._deadline if self._alarm is None else min(self._alarm, self._deadline)
         finally:
             self._greenlet = None
-            if until is None:
+            if self._is_closed and self._over is not None:
                 self._over(self)
-        if until is not None:
+        if until is not None and not self._is_closed:
             self._transport.rest(until, self._wake)
 
     def _wake(self, heard: Heard) -> None:
         self._greenlet = gevent.spawn(self._go_on, heard)
 
-    def _lived(self) -> Waiting[None]:
-        reason = "logout"
+    def _lived(self, heard: Heard | None) -> Waiting[None]:
+        """One episode; nothing was heard yet at the first. The connection is closed at the end of the last."""
+        reason: str | None = "logout"
         try:
-            yield from self._converse()
+            if (yield from self._converse(heard)):
+                reason = None
         except _End as end:
             reason = end.reason
             self._say_goodbye(end.text)
@@ -168,7 +179,8 @@ class Connection:
             reason = "cut off"
             raise
         finally:
-            self._close(reason)
+            if reason is not None:
+                self._close(reason)
 
     def stop(self, text: str) -> None:
         """End the connection with BYE and that text, as soon as no command is running."""
@@ -177,7 +189,29 @@ class Connection:
 
     # -- the conversation --------------------------------------------------------------------------------------------
 
-    def _converse(self) -> Waiting[None]:
+    def _converse(self, heard: Heard | None) -> Waiting[bool]:
+        """Do all that is to do by now; whether the client is to be waited for then."""
+        conversation = self._conversation or self._met()
+        if heard is Heard.INPUT:
+            self._feed()
+        elif heard is not None:
+            self._check_time()
+            if conversation.is_resting:
+                yield from self._answer(conversation, None)
+        while not _is_over(conversation):
+            line = self._line(conversation)
+            if line is not None:
+                yield from self._answer(conversation, line)
+                self._note_login(conversation)
+            elif not _is_over(conversation):
+                self._flush()
+                self._check_time()
+                return True
+        self._flush()
+        return False
+
+    def _met(self) -> Conversation:
+        """The conversation, begun with a greeting."""
         if self._implicit_tls:
             self._handshake()
         self._log("connect", **self._transport.facts())
@@ -186,17 +220,12 @@ class Connection:
         conversation = self._conversation = begin(self._transport.private, self._log, self._transport)
         self._framer.max_line = conversation.max_line
         self._send_all(conversation.greeting())
-        while conversation.session.state is not State.LOGOUT:
-            line = yield from self._next(conversation)
-            if line is not None:
-                yield from self._answer(conversation, line)
-                self._note_login(conversation)
-        self._flush()
+        return conversation
 
-    def _answer(self, conversation: Conversation, line: Line) -> Waiting[None]:
-        """Drive the generator of one command."""
-        self._commands += 1
-        listening: tuple[object, Watching] | None = None
+    def _answer(self, conversation: Conversation, line: Line | None) -> Waiting[None]:
+        """Drive the generator of one command, or of the rest of one; None: a bell has rung, or it is time."""
+        self._commands += not conversation.is_resting
+        self._alarm = None
         running = conversation.answer(line)
         resume: Callable[[], Yielded] = partial(next, running)
         try:
@@ -211,15 +240,13 @@ class Connection:
                     following = yield from self._next(conversation)
                     resume = partial(running.send, following)
                 elif isinstance(word, Await):
-                    if word.view is not None and (listening is None or listening[0] is not word.view):
-                        if listening is not None:
-                            listening[1].close()
-                        # What came before we listened is not rung for: the command looks once more at once.
-                        listening = word.view, word.view.listen(self._transport.ring)
-                    else:
-                        alarm = time.monotonic() + random.uniform(*self._patience.wake)  # noqa: S311 - no secret
-                        following = yield from self._next(conversation, alarm)
-                        resume = partial(running.send, following)
+                    if word.view is None or self._listened is word.view:
+                        running.close()
+                        self._await(conversation, word.command)
+                        break
+                    # What came before we listened is not rung for: the command looks once more at once.
+                    self._listened = word.view
+                    word.view.listen(self._transport.ring)
                 elif isinstance(word, Upgrade):
                     self._upgrade()
                     resume = partial(running.send, True)
@@ -227,8 +254,16 @@ class Connection:
                     self._send(word)
         finally:
             running.close()
-            if listening is not None:
-                listening[1].close()
+            if self._listened is not None and not conversation.is_resting:
+                self._listened.listen_no_more()
+                self._listened = None
+
+    def _await(self, conversation: Conversation, command: Command) -> None:
+        """Let a command rest until the client says something, a bell rings, or it is time for a word of life."""
+        conversation.rest(command)
+        self._alarm = time.monotonic() + random.uniform(*self._patience.wake)  # noqa: S311 - no secret
+        if self._user is not None:
+            self._deadline = self._alarm + self._patience.session  # IDLE (rule 3)
 
     def _note_login(self, conversation: Conversation) -> None:
         session = conversation.session
@@ -238,19 +273,27 @@ class Connection:
         self._renew()
 
     def _renew(self) -> None:
-        """Let the session timeout begin anew; nothing moves the deadline of the login."""
-        if self._user is not None:
+        """Let the session timeout begin anew; nothing moves the deadline of the login, nor that of IDLE."""
+        if self._user is not None and self._alarm is None:
             self._deadline = time.monotonic() + self._patience.session
 
     # -- input -------------------------------------------------------------------------------------------------------
 
-    def _next(self, conversation: Conversation, alarm: float | None = None) -> Waiting[Line | None]:
-        """The next line, its literals admitted and read; what cannot become one is answered here. None when the
-        conversation is over, and with an alarm also when that time has come or a bell has rung.
+    def _next(self, conversation: Conversation) -> Waiting[Line | None]:
+        """The next line, waited for in the midst of a command; None when the conversation is over. Raises _End at the
+        deadline and when we are to stop."""
+        while not _is_over(conversation):
+            line = self._line(conversation)
+            if line is not None:
+                return line
+            if not _is_over(conversation):
+                yield from self._wait()
+        return None
 
-        Raises _End at the deadline and when we are to stop.
-        """
-        while conversation.session.state is not State.LOGOUT:
+    def _line(self, conversation: Conversation) -> Line | None:
+        """The next line of what the client has sent; what cannot become one is answered. None where more octets are
+        needed, or the conversation is over."""
+        while not _is_over(conversation):
             try:
                 token = self._framer.next()
             except StoreError as error:  # of the sink of a literal; the framer has dropped the command
@@ -265,24 +308,18 @@ class Connection:
                 self._admit(conversation, token)
             elif isinstance(token, TooLong):
                 self._send_all(conversation.too_long(token))
-            elif not (yield from self._wait(alarm)):
+            else:
                 return None
         return None
 
-    def _wait(self, alarm: float | None) -> Waiting[bool]:
-        """Wait for octets and feed them to the framer; False when the alarm or a bell came instead of them."""
+    def _wait(self) -> Waiting[None]:
+        """Wait for octets and feed them to the framer."""
         self._flush()
-        if alarm is not None and self._user is not None:
-            self._deadline = alarm + self._patience.session  # IDLE (rule 3)
-        while True:
+        heard: Heard | None = None
+        while heard is not Heard.INPUT:
             self._check_time()
-            heard = yield self._deadline if alarm is None else min(alarm, self._deadline)
-            if heard is Heard.INPUT:
-                self._feed()
-                return True
-            self._check_time()
-            if alarm is not None:
-                return False
+            heard = yield self._deadline
+        self._feed()
 
     def _feed(self) -> None:
         data = self._transport.read_now()
@@ -320,6 +357,8 @@ class Connection:
         utf8 = self._conversation is not None and self._conversation.session.utf8
         is_long = False
         for chunk in response.chunks(utf8):
+            if self._buffer is None:
+                self._buffer = []
             self._buffer.append(chunk)
             self._buffered += len(chunk)
             if self._buffered >= FLUSH_SIZE:
@@ -332,7 +371,7 @@ class Connection:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        pieces, self._buffer = self._buffer, []
+        pieces, self._buffer = self._buffer, None
         self._buffered = 0
         self._transport.write_all(pieces, self._deadline if self._user is None else float("inf"))
         self._renew()
@@ -343,7 +382,7 @@ class Connection:
             if text is not None:
                 goodbye = self._conversation.goodbye(text) if self._conversation else [Status("BYE", text)]
                 self._send_all(goodbye)
-            data = b"".join(self._buffer)
+            data = b"".join(self._buffer or ())
             self._transport.write(data, time.monotonic() + 5.0)
         except (Gone, TimedOut):
             pass
@@ -354,7 +393,7 @@ class Connection:
         """STARTTLS (RFC 9051 section 6.2.1), by rule 4. The look comes before the OK goes out: nothing may be there
         yet, while after it an honest client's handshake could be."""
         if self._framer.buffered or self._transport.has_input():
-            self._buffer.clear()
+            self._buffer = None
             raise _End("octets in the clear behind STARTTLS")
         self._flush()
         self._handshake()
@@ -382,6 +421,7 @@ class Connection:
             pass
 
     def _close(self, reason: str) -> None:
+        self._is_closed = True
         try:
             if self._conversation is not None:
                 self._conversation.close()
@@ -402,3 +442,7 @@ class Connection:
         """One event of this connection."""
         known = {"user": self._user} if self._user else {}
         write_event(logger, level, event, **{**self._identity, **known, **fields})
+
+
+def _is_over(conversation: Conversation) -> bool:
+    return conversation.session.state is State.LOGOUT

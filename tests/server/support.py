@@ -46,6 +46,7 @@ class SmallConversation:
         )
 
     max_line = 8192
+    resting = None
 
     def greeting(self):
         return [Status("OK", "private" if self.session.private else "clear")]
@@ -70,7 +71,27 @@ class SmallConversation:
     def close(self):
         pass
 
+    def rest(self, command):
+        self.resting = command
+
+    @property
+    def is_resting(self):
+        return self.resting is not None
+
+    def idle(self, view, tag, line):
+        while line is None:
+            line = yield Await(view, (view, tag))
+            if line is None:
+                yield Raw(b"* NEWS")
+        yield Status("OK", "done", tag=tag)
+
     def answer(self, line):
+        resting, self.resting = self.resting, None
+        if resting is not None:
+            if line is None:
+                yield Raw(b"* NEWS")
+            yield from self.idle(*resting, line)
+            return
         tag, name, *arguments = line.text.decode().split()
         name = name.upper()
         yield Raw(f"* RAN {name}".encode())
@@ -91,11 +112,8 @@ class SmallConversation:
         elif name == "IDLE":
             yield ContinueResponse(b"idling")
             view = FolderView(self.loop, arguments[0]) if arguments else None
-            while True:
-                line = yield Await(view)
-                if line is not None:
-                    break
-                yield Raw(b"* NEWS")
+            yield from self.idle(view, tag, None)
+            return
         elif name == "ASK":
             line = yield Continue(b"what")
             yield Raw(b"* HEARD " + line.text)
@@ -122,7 +140,10 @@ class FolderView:
         self.loop, self.folder = loop, folder
 
     def listen(self, bell):
-        return self.loop.watch([self.folder], bell)
+        self.watching = self.loop.watch([self.folder], bell)
+
+    def listen_no_more(self):
+        self.watching.close()
 
 
 class SmallHouse:

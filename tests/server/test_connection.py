@@ -1,14 +1,22 @@
 """How a connection treats its client: lines, literals, deadlines, slow readers, IDLE and the end."""
 
+import gc
 import os
 import signal
 import socket
 import time
+from types import GeneratorType
 
+import gevent
+import gevent.socket
 import pytest
 
+from imapd.server.connection import Connection
+from imapd.server.loop import GeventLoop
+from imapd.server.partners import Patience
 from imapd.server.process import RETIRE
-from tests.server.support import Client, resident, workers
+from imapd.server.transport import Transport
+from tests.server.support import Client, SmallHouse, resident, workers
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +102,38 @@ def test_a_mailbox_that_never_rests_does_not_keep_a_client_from_ending_idle(serv
         client.line()
         client.send(f"a IDLE {tmp_path}\r\nDONE\r\n".encode())
         assert [client.line() for _ in range(4)][-1] == "a OK done"
+
+
+def test_who_is_silent_between_commands_or_in_idle_costs_no_generator(tmp_path):
+    loop = GeventLoop()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    gone = []
+    connection = Connection(Transport(ours), SmallHouse(loop).begin("", ""), loop, Patience(), {"id": "1"})
+
+    def heard(until):
+        data = b""
+        while not data.endswith(until):
+            gevent.socket.wait_read(theirs.fileno(), timeout=10)
+            data += theirs.recv(4096)
+        return data
+
+    gevent.spawn(connection.serve, gone.append)
+    heard(b"* OK clear\r\n")
+    for said, answer in [(b"a IDLE %b\r\n" % os.fsencode(tmp_path), b"* NEWS\r\n"), (b"DONE\r\n", b"a OK done\r\n")]:
+        theirs.send(said)
+        heard(answer)
+        assert connection._episode is None
+        assert [one for one in gc.get_referrers(connection) if isinstance(one, GeneratorType)] == []
+    theirs.send(b"b ASK\r\n")
+    heard(b"+ what\r\n")
+    assert connection._episode is not None
+    theirs.send(b"this\r\nc LOGOUT\r\n")
+    heard(b"c OK done\r\n")
+    gevent.sleep(0)
+    assert gone == [connection]
+    theirs.close()
+    loop.close()
 
 
 def test_in_idle_the_command_is_woken_now_and_then():

@@ -5,6 +5,8 @@ of life is sent only after a long silence, since it wakes the radio of a phone f
 itself while the mailbox is there: a client whose IDLE was cut may not come back to it.
 """
 
+from dataclasses import dataclass
+
 from imapd.imap.command import LOGGED_IN, Await, Command, Done, News, Running, State
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
@@ -13,16 +15,26 @@ from imapd.wire.framer import Line
 from imapd.wire.responses import ContinueResponse, Status
 
 
+@dataclass(frozen=True, slots=True)
 class Idle(Command):
-    """idle = "IDLE" CRLF "DONE"."""
+    """idle = "IDLE" CRLF "DONE".
+
+    said_at: when the client has heard something last (Loop.monotonic()); None while it has heard nothing yet. heard:
+    the line that it has sent since, or None for a bell.
+    """
 
     name = "IDLE"
     states = LOGGED_IN
 
+    said_at: float | None = None
+    heard: Line | None = None
+
     def run(self, session: Session) -> Running:
-        yield ContinueResponse(b"idling")
-        said_at = session.loop.monotonic()
-        line: Line | bool | None = None
+        line: Line | bool | None = self.heard
+        said_at = self.said_at
+        if said_at is None:
+            yield ContinueResponse(b"idling")
+            said_at = session.loop.monotonic()
         while line is None:
             said = yield News()
             if session.ended:
@@ -33,10 +45,13 @@ class Idle(Command):
                 said = True
             if said:
                 said_at = session.loop.monotonic()
-            line = yield Await(session.view if session.has_view else None)
+            line = yield Await(session.view if session.has_view else None, Idle(said_at))
         if isinstance(line, Line) and line.text.strip().upper() != b"DONE":
             raise BadSyntax("IDLE is ended by DONE.")
         return Done("IDLE ended.")
+
+    def after(self, heard: Line | None) -> "Idle":
+        return Idle(self.said_at, heard)
 
 
 extension = Extension(words=("IDLE",), since=State.NOT_AUTHENTICATED, commands=(Idle,))
