@@ -32,7 +32,7 @@ from imapd.mailstore.mboxheader import Base, fields, kept, parse
 from imapd.mailstore.mboxlock import Locked
 from imapd.mailstore.mboxrewrite import locked, pwrite_all, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
-from imapd.mailstore.mboxsync import look_whole, read_known
+from imapd.mailstore.mboxsync import look_whole, our_stamps, read_known
 from imapd.mailstore.mboxwriteback import is_due, write_back
 from imapd.mailstore.rowchanges import insert, numbered, translated
 from imapd.mailstore.rows import BoxRow, MessageRow
@@ -173,15 +173,13 @@ class _Adding:
 
     def _commit(self, buried: Sequence[tuple[BoxRow, list[MessageRow]]]) -> None:
         index = self._bench.index
-        with index.transaction():
-            goal = self._box
+        goal = self._box
+        with our_stamps(self._bench, goal, self._mail) as stamps, index.transaction():
             for source, rows in buried:
                 _bury(self._bench, source, rows)
                 goal = self._bench.box(goal.id)  # within one mailbox both halves of a move share its modseq
             insert(self._bench, goal, self._names, [row._replace(modseq=goal.modseq + 1) for row in self._rows])
-            # Another program may write in the same tick of the clock: what is believed now is doubted a moment later.
-            stamp = str(Seen.of(os.fstat(self._mail.fd)))
-            index.update_box(goal.id, new_stamp=stamp, cur_stamp="", doubt=self._bench.now)
+            index.update_box(goal.id, cur_stamp="", **stamps)
         self._bench.changed.add(self._mail.path)
 
     def _take_back(self) -> None:

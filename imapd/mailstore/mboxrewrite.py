@@ -265,7 +265,7 @@ def _apply(mail: Locked, redo: int, plan: _Plan, seen: os.stat_result) -> None:
                 os.ftruncate(mail.fd, seen.st_size)
                 _forget(mail.path)
             raise
-    _await_tick(seen)
+    await_tick(seen)
     at = written = plan.start
     for piece in _octets(redo, _HEAD, _HEAD + plan.new - plan.start):
         pwrite_all(mail.fd, piece, at)
@@ -282,12 +282,14 @@ def _apply(mail: Locked, redo: int, plan: _Plan, seen: os.stat_result) -> None:
     _forget(mail.path)
 
 
-def _await_tick(seen: os.stat_result) -> None:
-    """Wait for the clock to move on from when the file changed last: some milliseconds, and seldom."""
+def await_tick(seen: os.stat_result) -> bool:
+    """Wait for the clock to move on from when the file changed last: some milliseconds, and seldom. Whether it has:
+    the file system may go by another clock."""
     for _ in range(_TICKS):
         if time.clock_gettime_ns(_COARSE) > seen.st_ctime_ns:
-            return
+            return True
         time.sleep(0.001)
+    return False
 
 
 def write_all(fd: int, data: bytes) -> None:

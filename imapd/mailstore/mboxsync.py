@@ -18,7 +18,8 @@ is the truth about UIDs. Rules:
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,7 +31,7 @@ from imapd.mailstore.mboxcolumns import FirstColumns
 from imapd.mailstore.mboxfile import Scan, read_head
 from imapd.mailstore.mboxheader import Base, Head, parse
 from imapd.mailstore.mboxlock import Locked, open_file
-from imapd.mailstore.mboxrewrite import is_half_written, locked, rewrite
+from imapd.mailstore.mboxrewrite import await_tick, is_half_written, locked, rewrite
 from imapd.mailstore.mboxrows import (
     PART,
     Grave,
@@ -112,6 +113,22 @@ def look_whole(bench: Bench, box_id: int, mail: Locked) -> BoxRow:
         while not look(bench, box_id, mail):
             pass
     return bench.box(box_id)
+
+
+@contextmanager
+def our_stamps(bench: Bench, box: BoxRow, mail: Locked) -> Iterator[dict[str, object]]:
+    """What to say of a mail file that was looked at and then written by us, in the commit that is made in the context.
+
+    The lock is kept until the clock has moved on, which it mostly has after a sync: what others write then has another
+    time, and the file need not be read once more to see whether they did.
+    """
+    status = os.fstat(mail.fd)
+    seen = Seen.of(status)
+    # Of a large file that had grown not all was read; that is still owed (rule 5).
+    yield {"new_stamp": str(seen), "doubt": box.doubt if seen.end > LARGE else 0.0}
+    if not await_tick(status):
+        with bench.index.settling():
+            bench.index.update_box(box.id, doubt=bench.now)
 
 
 def read_known(bench: Bench, mail: Locked, row: MessageRow) -> tuple[bytes, Head]:

@@ -27,8 +27,8 @@ from imapd.mailstore.mboxfile import read_head
 from imapd.mailstore.mboxheader import Base, fields, parse, patches
 from imapd.mailstore.mboxlock import Locked
 from imapd.mailstore.mboxrewrite import Part, is_half_written, pwrite_all, rewrite, separated
-from imapd.mailstore.mboxrows import Grave, Seen, pack_mask, wanted
-from imapd.mailstore.mboxsync import graves_of, read_known
+from imapd.mailstore.mboxrows import Grave, pack_mask, wanted
+from imapd.mailstore.mboxsync import graves_of, our_stamps, read_known
 from imapd.mailstore.rows import BoxRow, MessageRow
 
 SMALL: Final = 4 << 20
@@ -93,9 +93,9 @@ def _patch(bench: Bench, box: BoxRow, mail: Locked, pending: Sequence[MessageRow
         done.append((row, row._replace(file=pack_mask(row.mask), pending=0)))
     if done:
         os.fsync(mail.fd)
-        with bench.index.settling():
+        with our_stamps(bench, box, mail) as stamps, bench.index.settling():
             bench.index.renew([before for before, _ in done], [after for _, after in done])
-            bench.index.update_box(box.id, new_stamp=str(Seen.of(os.fstat(mail.fd))), doubt=bench.now)
+            bench.index.update_box(box.id, **stamps)
     return without_room
 
 
@@ -112,10 +112,9 @@ def _cut_tail(bench: Bench, box: BoxRow, mail: Locked, graves: Sequence[Grave]) 
         return False
     os.ftruncate(mail.fd, tail[0].place)
     os.fsync(mail.fd)
-    with bench.index.settling():
+    with our_stamps(bench, box, mail) as stamps, bench.index.settling():
         bench.index.fill_graves([grave.key for grave in tail])
-        stamp = str(Seen.of(os.fstat(mail.fd)))
-        bench.index.update_box(box.id, new_stamp=stamp, doubt=bench.now)
+        bench.index.update_box(box.id, **stamps)
     bench.changed.add(mail.path)
     return True
 
@@ -161,11 +160,10 @@ class _Rewriting:
         bench, mail = self._bench, self._mail
         before = sorted(self._rows)
         after = sorted(self._after)
-        with bench.index.settling():  # rule 4
+        with our_stamps(bench, self._box, mail) as stamps, bench.index.settling():  # rule 4
             bench.index.renew(before, after)
             bench.index.fill_graves([grave.key for grave in self._graves])
-            stamp = str(Seen.of(os.fstat(mail.fd)))
-            bench.index.update_box(self._box.id, new_stamp=stamp, doubt=bench.now)
+            bench.index.update_box(self._box.id, **stamps)
 
     def _extents(self) -> Iterator[_Extent]:
         known: list[MessageRow | Grave] = sorted([*self._rows, *self._graves], key=lambda one: one.place)
