@@ -211,12 +211,12 @@ def fields(wanted: Wanted, length: int, cut: int = 0, base: Base | None = None) 
     values = wanted.values()
     lines = [
         *([b"X-IMAPbase: " + base_value(base).ljust(len(values[b"x-keywords"]) + 2 * _KEYWORD_ROOM)] if base else []),
+        b"Content-Length: %d" % length,  # not right before the text, which may begin with a field Lines of its own
+        *([b"X-Imapd-Cut: %d" % cut] if cut else []),
         b"Status: " + values[b"status"].ljust(2),
         b"X-Status: " + values[b"x-status"].ljust(4),
         b"X-Keywords: " + values[b"x-keywords"].ljust(_KEYWORD_ROOM),
         b"X-UID: " + values[b"x-uid"].ljust(10),
-        b"Content-Length: %d" % length,
-        *([b"X-Imapd-Cut: %d" % cut] if cut else []),
     ]
     return b"".join([line + b"\n" for line in lines])
 

@@ -204,6 +204,11 @@ def test_what_a_client_writes_comes_back():
     assert not re.search(rb"^From ", octets, re.MULTILINE)
 
 
+def test_a_field_lines_at_the_beginning_is_text_under_our_fields():
+    text = b"Lines: 3\nSubject: x\n\n"
+    assert parse(fields(Wanted(b"", [], 1), 5) + text).text() == text
+
+
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_header_without_its_end_comes_back(cut):
     assert parse(fields(Wanted(b"", [], 1), 0, cut) + b"Subject: x\n\n").text() == b"Subject: x\n\n"[:-cut]
