@@ -56,7 +56,10 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A finished message in tmp/, its file open: octets on disk and on the wire, its flags and internal date."""
+    """A finished message in tmp/, its file open: octets on disk and on the wire, its flags and internal date.
+
+    text: all of it, where it is short and the format can do without a file; then there is none.
+    """
 
     path: bytes
     fd: int
@@ -64,6 +67,7 @@ class Spooled:
     size: int
     flags: Flags
     date: int
+    text: bytes | None = None
 
 
 class Addressed(NamedTuple):
@@ -86,9 +90,11 @@ class Failures:
 
 
 class MailFormat(Protocol):
-    """One kind of mail files, for one account. appends_at_once: how many `append_each` takes."""
+    """One kind of mail files, for one account. appends_at_once: how many `append_each` takes. needs_files: whether
+    short messages have to come as files too."""
 
     appends_at_once: int
+    needs_files: bool
 
     # Quick
 

@@ -183,6 +183,7 @@ class MaildirFormat:
         changes.make_durable(message)
 
     appends_at_once = 32
+    needs_files = True
 
     def append_each(
         self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]

@@ -17,8 +17,9 @@ like a From_ line stays as the client wrote it. Its own fields that would be tak
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from imapd.mailstore import tree
@@ -47,13 +48,13 @@ _LATEST: Final = 253_402_300_799  # the end of 9999: a From_ line has four digit
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A message to be added: From_ line, header without fields, how much of it is no text; its body in an open file."""
+    """A message to be added: From_ line, header without fields, how much of it is no text; its body in pieces, which
+    are read once, and how long that is."""
 
     from_line: bytes
     header: bytes
     cut: int
-    fd: int
-    body: int
+    body: Iterable[bytes]
     length: int
     mask: int
     size: int
@@ -69,24 +70,28 @@ def append(bench: Bench, name: str, messages: Sequence[Spooled], words: Sequence
         names = bench.names(box)
         sources = []
         for message in messages:
-            spool = open_message(message.path)
-            stack.callback(os.close, spool)
+            spool = -1
+            if message.text is None:
+                spool = open_message(message.path)
+                stack.callback(os.close, spool)
             sources.append(_spooled(message, spool, names.mask(message.flags)))
         placed = _Adding(bench, box, mail, names).run(sources)
     for message in messages:
-        with contextlib.suppress(OSError):
-            discard(message.path)
+        if message.text is None:
+            with contextlib.suppress(OSError):
+                discard(message.path)
     return placed
 
 
 def _spooled(message: Spooled, spool: int, mask: int) -> _Source:
-    start = os.pread(spool, _HEADER, 0)
+    """spool: the open file, where there is one."""
+    start = os.pread(spool, _HEADER, 0) if message.text is None else message.text[:_HEADER]
     header, cut = split_header(start)
     line = b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(min(max(message.date, 0), _LATEST))).encode()
     end = b"\n" * cut
-    body = len(header)
-    length = os.fstat(spool).st_size - body
-    return _Source(line, kept(header) + end, cut, spool, body, length, mask, message.size, message.date)
+    length = message.octets - len(header)
+    body = _octets(spool, len(header), length) if message.text is None else [message.text[len(header) :]]
+    return _Source(line, kept(header) + end, cut, body, length, mask, message.size, message.date)
 
 
 class _Adding:
@@ -161,15 +166,15 @@ class _Adding:
 
     def _write(self, sources: Sequence[_Source], separator: bytes) -> None:
         offset = self._end
-        gathered = separator
+        gathered = bytearray(separator)
         for source, head in zip(sources, self._heads, strict=True):
-            for piece in (head, *_body(source), b"\n"):
+            for piece in chain([head], source.body, [b"\n"]):
                 gathered += piece
                 if len(gathered) >= _PIECE:
-                    pwrite_all(self._mail.fd, gathered, offset)
+                    pwrite_all(self._mail.fd, bytes(gathered), offset)
                     offset += len(gathered)
-                    gathered = b""
-        pwrite_all(self._mail.fd, gathered, offset)
+                    gathered.clear()
+        pwrite_all(self._mail.fd, bytes(gathered), offset)
 
     def _commit(self, buried: Sequence[tuple[BoxRow, list[MessageRow]]]) -> None:
         index = self._bench.index
@@ -194,9 +199,9 @@ class _Adding:
             self._bench.index.update_box(self._box.id, cur_stamp="")
 
 
-def _body(source: _Source) -> Iterator[bytes]:
-    offset, end = source.body, source.body + source.length
-    while offset < end and (piece := os.pread(source.fd, min(_PIECE, end - offset), offset)):
+def _octets(fd: int, offset: int, length: int) -> Iterator[bytes]:
+    end = offset + length
+    while offset < end and (piece := os.pread(fd, min(_PIECE, end - offset), offset)):
         offset += len(piece)
         yield piece
 
@@ -247,7 +252,7 @@ def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
     length = row.octets - len(head.octets)
     line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
     line = line if line.endswith(b"\n") else line + b"\n"
-    return _Source(line, head.bare, head.cut, mail.fd, body, length, mask, row.size, row.date)
+    return _Source(line, head.bare, head.cut, _octets(mail.fd, body, length), length, mask, row.size, row.date)
 
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:

@@ -185,6 +185,7 @@ class MboxFormat:
         """Nothing: its text is copied to the end of the mbox, and durable there."""
 
     appends_at_once = 1
+    needs_files = False
 
     def append_each(
         self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]

@@ -19,7 +19,7 @@ is the truth about UIDs. Rules:
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -119,16 +119,27 @@ def look_whole(bench: Bench, box_id: int, mail: Locked) -> BoxRow:
 def our_stamps(bench: Bench, box: BoxRow, mail: Locked) -> Iterator[dict[str, object]]:
     """What to say of a mail file that was looked at and then written by us, in the commit that is made in the context.
 
-    The lock is kept until the clock has moved on, which it mostly has after a sync: what others write then has another
-    time, and the file need not be read once more to see whether they did.
+    Its times are such then that no program can write to it and leave the same ones, so that it need not be read once
+    more to see whether one did.
     """
-    status = os.fstat(mail.fd)
+    status = _dated(mail.fd)
     seen = Seen.of(status)
     # Of a large file that had grown not all was read; that is still owed (rule 5).
     yield {"new_stamp": str(seen), "doubt": box.doubt if seen.end > LARGE else 0.0}
-    if not await_tick(status):
+    if status.st_mtime_ns >= status.st_ctime_ns and not await_tick(status):
         with bench.index.settling():
             bench.index.update_box(box.id, doubt=bench.now)
+
+
+def _dated(fd: int) -> os.stat_result:
+    """A file, last modified before it was last changed: who writes to it makes both times the same again. For somebody
+    else's file that cannot be done, and the clock has to move on instead."""
+    status = os.fstat(fd)
+    if status.st_mtime_ns < status.st_ctime_ns:
+        return status  # its time was put back (mailstore/mboxrewrite rule 5)
+    with suppress(PermissionError):
+        os.utime(fd, ns=(status.st_atime_ns, status.st_ctime_ns - 1))
+    return os.fstat(fd)
 
 
 def read_known(bench: Bench, mail: Locked, row: MessageRow) -> tuple[bytes, Head]:

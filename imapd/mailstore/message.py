@@ -74,9 +74,10 @@ class LocalSpool:
         self._pending.append(bytes(data))
         self._waiting += len(data)
         if self._waiting >= _BUFFER:
-            self._flush()
+            self._put(self._taken())
 
-    def _flush(self, everything: bool = False) -> None:
+    def _taken(self, everything: bool = False) -> bytes:
+        """What came since the last time, as it is to lie on the disk."""
         data = self._held + b"".join(self._pending)
         self._pending.clear()
         self._waiting = 0
@@ -84,7 +85,7 @@ class LocalSpool:
         held = 0 if everything else min(2, len(data) - len(data.rstrip(b"\r")))
         body = data[: len(data) - held]
         self._held = data[len(body) :]
-        self._put(to_disk(body))
+        return to_disk(body)
 
     def _put(self, data: bytes) -> None:
         if self._is_over:
@@ -95,6 +96,9 @@ class LocalSpool:
             left = memoryview(data)
             while left:
                 left = left[os.write(self._fd, left) :]
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
         if data:
             self.size += len(data) + maildir.bare_line_feeds(data, self._last)
             self.octets += len(data)
@@ -109,10 +113,18 @@ class LocalSpool:
 
     def finish(self) -> int:
         """Write what is left; the open file, which `abandon` or `release` closes. Raises StoreError."""
-        self._flush(everything=True)
+        self._put(self._taken(everything=True))
         if self._fd is None:
             raise Retry(reason="a message was given up while it was written down")
         return self._fd
+
+    def whole(self) -> bytes:
+        """The text of a small one, as it would lie on the disk, which it need not. Raises StoreError."""
+        if self._is_over:
+            raise Retry(reason="a message was given up before it was appended")
+        text = self._taken(everything=True)
+        self._count(text)
+        return text
 
     def release(self) -> None:
         """Close the file, which belongs to the mailbox now or is gone already."""

@@ -113,6 +113,43 @@ def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monk
     assert starts == [size, 0]
 
 
+def test_after_our_own_writing_only_that_of_others_is_looked_for(worker, file, monkeypatch):
+    worker.look()
+    starts = []
+
+    class Noting(mboxsync.Scan):
+        def __init__(self, fd, start, end):
+            starts.append(start)
+            super().__init__(fd, start, end)
+
+    worker.put()
+    monkeypatch.setattr(mboxsync, "Scan", Noting)
+    for _ in range(3):
+        worker.put()
+    assert worker.look().keys() == {1, 2, 3, 4, 5, 6, 7}
+    assert starts == []
+    # In the same tick of the clock, mostly, and without another length.
+    octets = file.read_bytes()
+    at = octets.rindex(b"\nStatus: ") + len(b"\nStatus: ")
+    with open(file, "r+b") as other:
+        other.seek(at)
+        other.write(b"R")
+    assert worker.look()[7] == {"\\Seen"}
+    assert starts == [0]
+
+
+def test_a_file_of_somebody_else_is_not_doubted_either(worker, monkeypatch):
+    def refused(fd, **times):
+        raise PermissionError
+
+    worker.look()
+    monkeypatch.setattr(os, "utime", refused)
+    worker.put()
+    monkeypatch.undo()
+    monkeypatch.setattr(mboxsync, "Scan", lambda fd, start, end: pytest.fail("it was read once more"))
+    assert worker.look().keys() == {1, 2, 3, 4}
+
+
 def test_what_is_seen_for_the_first_time_is_shown_without_reading_its_rows_again(file, monkeypatch):
     monkeypatch.setattr(mboxsync, "AT_ONCE", 7)
     monkeypatch.setattr(mboxcolumns, "LARGE", 10)
