@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from imapd.mailstore import quota
+from imapd.mailstore.baton import carried
 from imapd.mailstore.bench import Bench, disk_errors
 from imapd.mailstore.errors import StoreError
 from imapd.mailstore.formats import Addressed, MailFormat, Spooled
@@ -123,13 +124,14 @@ def _taken(claim: list[list[Arrival]]) -> bool:
 def _made_durable(mail_format: MailFormat, pairs: Sequence[tuple[LocalSpool, Incoming]], now: int) -> list[Spooled]:
     """Write down the texts, durable, in a disk thread; a small one only where the format wants it as a file."""
     made = []
-    for spool, message in pairs:
-        text = spool.whole() if spool.is_small and not mail_format.needs_files else None
-        fd = spool.finish() if text is None else -1
-        date = now if message.internal_date is None else message.internal_date
-        made.append(Spooled(spool.path, fd, spool.octets, spool.size, message.flags, date, text))
-        if text is None:
-            mail_format.make_durable(made[-1])
+    with carried():
+        for spool, message in pairs:
+            text = spool.whole() if spool.is_small and not mail_format.needs_files else None
+            fd = spool.finish() if text is None else -1
+            date = now if message.internal_date is None else message.internal_date
+            made.append(Spooled(spool.path, fd, spool.octets, spool.size, message.flags, date, text))
+            if text is None:
+                mail_format.make_durable(made[-1])
     return made
 
 

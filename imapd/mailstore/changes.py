@@ -51,7 +51,7 @@ def make_durable(message: Spooled) -> None:
     # A date that the file system cannot keep is kept in the index alone.
     with contextlib.suppress(OverflowError, ValueError):
         os.utime(message.fd, (message.date, message.date))
-    os.fsync(message.fd)
+    maildir.sync(message.fd)
 
 
 def append_each(

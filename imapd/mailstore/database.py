@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from imapd.mailstore import quota
+from imapd.mailstore import baton, quota
 from imapd.mailstore.errors import Corrupt, Denied, NoSpace, OverQuota, Retry, StoreError, UnknownOutcome
 
 _CHUNK = 2_000
@@ -182,7 +182,8 @@ class Database:
         try:
             yield
             try:
-                self._db.execute("COMMIT")
+                with baton.laid_down():
+                    self._db.execute("COMMIT")
             except sqlite3.Error as error:
                 code = getattr(error, "sqlite_errorcode", 0)
                 self.is_in_doubt |= code & 0xFF == sqlite3.SQLITE_IOERR and code not in _REFUSED_WRITES

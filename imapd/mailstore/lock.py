@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from imapd.mailstore.baton import carried
 from imapd.mailstore.errors import Retry
 from imapd.mailstore.turn import Turn
 from imapd.model.loop import Loop
@@ -66,10 +67,11 @@ class AccountLock:
 
     def _at_once(self, work: Callable[[], Result], before: Callable[[], None] | None) -> tuple[Result] | None:
         """Do the work if nobody has the lock or waits for it; what it gives, in a disk thread."""
-        if before is not None:
-            before()
-        fd = self._taken_at_once()
-        return None if fd is None else (_work_and_free(fd, work),)
+        with carried():
+            if before is not None:
+                before()
+            fd = self._taken_at_once()
+            return None if fd is None else (_work_and_free(fd, work),)
 
     def _taken_at_once(self) -> int | None:
         gate = self._open_gate()
@@ -142,7 +144,8 @@ def _is_at(fd: int, path: bytes) -> bool:
 
 
 def _work_and_free(fd: int, work: Callable[[], Result]) -> Result:
-    try:
-        return work()
-    finally:
-        os.close(fd)
+    with carried():
+        try:
+            return work()
+        finally:
+            os.close(fd)

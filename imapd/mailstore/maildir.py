@@ -30,6 +30,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Final, NamedTuple
 
+from imapd.mailstore import baton
+
 CUR, NEW, ELSEWHERE = 0, 1, 2
 """The places of a message file: in cur/, in new/, or at a path relative to the Maildir (being moved)."""
 PLACES: Final = (b"cur", b"new")
@@ -277,7 +279,7 @@ def replace_file(path: bytes, data: bytes, scratch: bytes, mode: int) -> None:
             left = memoryview(data)
             while left:  # a disk that is nearly full takes less than it was given, and says no more than that
                 left = left[os.write(fd, left) :]
-            os.fsync(fd)
+            sync(fd)
         finally:
             os.close(fd)
         os.rename(scratch, path)
@@ -296,9 +298,15 @@ def sync_directory(path: bytes) -> None:
     """Make the names in a directory durable."""
     fd = open_directory(path)
     try:
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
+
+
+def sync(fd: int) -> None:
+    """Make a file or directory durable."""
+    with baton.laid_down():
+        os.fsync(fd)
 
 
 def open_directory(path: bytes) -> int:
