@@ -18,7 +18,6 @@ from typing import Final
 from imapd.imap.command import Response
 from imapd.imap.session import Session
 from imapd.mailstore.errors import Gone, Moved
-from imapd.mailstore.quota import NO_LIMITS
 from imapd.model.flags import SYSTEM_FLAGS
 from imapd.wire import writer
 from imapd.wire.responses import Exists, Expunges, Fetch, FlagsResponse, Recent, Status
@@ -62,7 +61,7 @@ def keywords(session: Session) -> Iterator[Response]:
 def fullness(session: Session) -> Iterator[Response]:
     """One ALERT for each connection where the account is nearly full, or more than that (RFC 9051 section 7.1)."""
     threshold = session.settings.quota_warning
-    if session.warned_of_quota or not threshold or session.account.limits() == NO_LIMITS:
+    if session.warned_of_quota or not threshold or not session.account.is_limited():
         return
     percent = session.account.quota().percent
     if percent >= threshold:

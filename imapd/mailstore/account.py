@@ -14,7 +14,7 @@ from imapd.mailstore.errors import BadMailboxName, Gone, StoreError, UnknownOutc
 from imapd.mailstore.index import Index
 from imapd.mailstore.mailbox import LocalMailbox
 from imapd.mailstore.message import LocalSpool
-from imapd.mailstore.quota import Limits, QuotaState
+from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.mailstore.repair import Repaired, repair
 from imapd.mailstore.rows import BoxRow
 from imapd.mailstore.shared import SharedMailbox, placed_in
@@ -171,6 +171,15 @@ class LocalAccount:
     def limits(self) -> Limits:
         own = self._reading(lambda index: index.limits())
         return self._core.limits if own is None else own
+
+    def is_limited(self) -> bool:
+        core = self._core
+        if core.are_own_limits_known:
+            own = core.own_limits
+        else:
+            own = core.own_limits = self._reading(lambda index: index.limits())
+            core.are_own_limits_known = True
+        return (core.limits if own is None else own) != NO_LIMITS
 
     def quota(self) -> QuotaState:
         used = self._reading(lambda index: index.usage())

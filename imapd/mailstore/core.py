@@ -46,7 +46,7 @@ from imapd.mailstore.formats import MailFormat
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE, IndexFile, Look
 from imapd.mailstore.lock import PATIENCE, AccountLock
-from imapd.mailstore.quota import NO_LIMITS
+from imapd.mailstore.quota import NO_LIMITS, Limits
 from imapd.mailstore.reader import Reader
 from imapd.mailstore.turn import Turn
 from imapd.model.loop import Loop
@@ -78,7 +78,8 @@ class AccountCore:
     __slots__ = (
         "_afterwork", "_arrivals", "_begun", "_file", "_handles", "_identity", "_is_doubtful", "_is_open",
         "_is_work_left", "_opening", "_reader", "_released", "_seen", "_turn", "_working", "_writer", "background",
-        "format", "limits", "loop", "mail_file", "mailboxes", "root", "settings", "unfit", "users",
+        "are_own_limits_known", "format", "limits", "loop", "mail_file", "mailboxes", "own_limits", "root", "settings",
+        "unfit", "users",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +101,8 @@ class AccountCore:
         self.loop = loop
         self.settings = settings
         self.limits = NO_LIMITS  # of its owner, as the last who opened it knew them
+        self.own_limits: Limits | None = None  # of the account itself, until somebody is seen to have committed
+        self.are_own_limits_known = False
         self.users = 0
         self.mailboxes: dict[tuple[int, int], SharedMailbox] = {}
         self.unfit = _NONE  # folders that cannot be mailboxes

@@ -23,7 +23,7 @@ from imapd.mailstore.errors import (
     ReadOnly,
 )
 from imapd.mailstore.memorydata import Box, Listening, Row, Tree
-from imapd.mailstore.quota import Limits, QuotaState
+from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
 from imapd.mailstore.render import cut, cuts_of, describe, described
 from imapd.mailstore.runs import LARGEST, MARKS, Cut, Identity, Run
 from imapd.mailstore.store import (
@@ -181,6 +181,9 @@ class MemoryAccount:
 
     def limits(self) -> Limits:
         return self._tree.quota().limits
+
+    def is_limited(self) -> bool:
+        return self.limits() != NO_LIMITS
 
     def quota(self) -> QuotaState:
         return self._tree.quota()

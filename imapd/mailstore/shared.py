@@ -127,6 +127,7 @@ class SharedMailbox:
         row = index.box(self.row.id)
         if row is None or row.uidvalidity != self.row.uidvalidity or self.is_ahead_of(row):
             raise Gone
+        self.account.are_own_limits_known = False
         self._has_work = self.account.format.has_work(index, row.id)
         self.row, self._index, self._version = row, ref(index), version
 

@@ -354,6 +354,9 @@ class Account(Protocol):
     def limits(self) -> Limits:
         """What the account may hold, by an administrator's word, or else by what came with its Owner the last time."""
 
+    def is_limited(self) -> bool:
+        """Whether there was such a limit when somebody last looked at one of the mailboxes. Quick."""
+
     def quota(self) -> QuotaState:
         """What it holds and may hold, without a look at what other programs have done; `catch_up` is that look."""
 

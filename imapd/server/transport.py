@@ -195,7 +195,8 @@ class Transport:
                 raise Gone(_reason(error)) from None
             self.octets_out += written
             pieces = _behind(pieces, written)
-        self.write(b"".join(pieces), until)
+        if pieces:
+            self.write(b"".join(pieces), until)
 
     def _write_some(self, data: memoryview, deadline: float) -> int:
         try:
@@ -262,6 +263,8 @@ class Transport:
 
 def _behind(pieces: Sequence[bytes], octets: int) -> list[bytes]:
     """What follows so many octets of the pieces."""
+    if octets == sum(map(len, pieces)):
+        return []
     left = list(pieces)
     while left and octets >= len(left[0]):
         octets -= len(left.pop(0))

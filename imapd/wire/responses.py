@@ -10,7 +10,8 @@ Responses are values: making one sends nothing. Only a Fetch with Streamed items
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Final, Literal, cast
 
 from imapd.wire.writer import NIL, astring, flag_list, mailbox, nstring, paren, quoted, string
@@ -47,13 +48,13 @@ class Status(Response):
     tag: str | None = None
 
     def chunks(self, utf8: bool) -> Iterable[bytes]:
-        text = _clean(self.text, utf8) or b"Done"  # never empty in IMAP4rev1 (RFC 3501 section 9, resp-text)
+        text = _clean_text(self.text, utf8) or b"Done"  # never empty in IMAP4rev1 (RFC 3501 section 9, resp-text)
         if self.code is not None:
             text = b"[%s] %s" % (_clean(self.code, utf8), text)
         elif text.startswith(b"["):
             text = b"- " + text  # else it would be read as a response code
-        tag = "*" if self.tag is None else self.tag
-        return (b"%s %s %s\r\n" % (_clean(tag, False), self.kind.encode("ascii"), text),)
+        tag = b"*" if self.tag is None else _clean(self.tag, False)
+        return (b"%s %s %s\r\n" % (tag, self.kind.encode("ascii"), text),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,16 @@ class IdResponse(Response):
 
 
 @dataclass(frozen=True, slots=True)
+class Together(Response):
+    """Short responses that are sent at once."""
+
+    responses: Iterable[Response]
+
+    def chunks(self, utf8: bool) -> Iterable[bytes]:
+        return (b"".join(chain.from_iterable([each.chunks(utf8) for each in self.responses])),)
+
+
+@dataclass(frozen=True, slots=True)
 class Raw(Response):
     """A finished line, for what no other type spells; its CRLF may be left out."""
 
@@ -316,6 +327,9 @@ def _clean(text: str | bytes, utf8: bool) -> bytes:
     if isinstance(text, str):
         text = text.encode("utf-8" if utf8 else "ascii", "replace")
     return _CONTROL.sub(b" ", text)
+
+
+_clean_text = lru_cache(maxsize=256)(_clean)  # nearly all texts are a few of our own
 
 
 def _namespace(spaces: Sequence[tuple[str, str | None]], utf8: bool) -> bytes:

@@ -264,3 +264,11 @@ def test_an_older_file_says_nothing_to_an_index_that_knows(tmp_path):
     worker.store.close()
     (tmp_path / "ann" / "imapd-quota").write_bytes(older)
     assert Worker(tmp_path / "ann").ann.limits() == Limits(6)
+
+
+def test_a_limit_that_another_process_sets_or_takes_away_is_seen_with_the_next_mailbox(tmp_path):
+    ours, theirs = (Worker(tmp_path / "ann") for _ in range(2))
+    for limits, is_limited in ((None, False), (Limits(100_000), True), (None, False)):
+        theirs.ann.set_quota(limits)
+        assert ours.look() == {}
+        assert ours.ann.is_limited() is is_limited

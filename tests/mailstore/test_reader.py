@@ -6,7 +6,9 @@ import time
 import pytest
 
 from imapd.mailstore.errors import Gone
+from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE, IndexFile
+from imapd.mailstore.view import View
 from tests.mailstore.maildirhouse import WIRE, Worker, deliver
 from tests.support.loop import PlainLoop
 
@@ -139,3 +141,24 @@ def test_an_index_that_is_written_while_it_is_opened_is_opened_with_its_log(home
     monkeypatch.setattr(IndexFile, "as_left", slowly)
     worker = later(home)
     assert list(worker.look()) == [1, 2, 3]
+
+
+def test_who_opens_a_mailbox_that_is_known_asks_the_index_once(home, monkeypatch):
+    asked = []
+    ask = Index._all
+
+    def noted(index, statement, values=()):
+        asked.append(statement)
+        return ask(index, statement, values)
+
+    worker = later(home)
+    View(worker.open(), read_only=False).close()
+    View(worker.open(), read_only=False).close()  # the first one claimed what was recent
+    monkeypatch.setattr(Index, "_all", noted)
+    view = View(worker.open(), read_only=False)
+    assert view.exists == 2 and asked == ["PRAGMA data_version"]
+    view.close()
+    deliver(home)
+    view = View(worker.open(), read_only=False)
+    assert view.exists == 3 and len(asked) > 2
+    view.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from imapd.imap.command import LOGGED_IN, MAILBOX_OPEN, Command, Done, Response, Running
+from imapd.imap.command import LOGGED_IN, MAILBOX_OPEN, Command, Done, Running
 from imapd.imap.commands.names import SentName, read_sent_name
 from imapd.imap.extension import Extension, Modifier
 from imapd.imap.session import NONE, Session
@@ -20,7 +20,7 @@ from imapd.model.errors import BadSyntax
 from imapd.model.flags import SYSTEM_FLAGS
 from imapd.model.names import DELIMITER
 from imapd.wire import writer
-from imapd.wire.responses import Exists, FlagsResponse, ListResponse, Recent, Status
+from imapd.wire.responses import Exists, FlagsResponse, ListResponse, Recent, Response, Status, Together
 from imapd.wire.scanner import Scanner
 
 SEEN = 1 << SYSTEM_FLAGS.index("\\Seen")
@@ -62,7 +62,7 @@ class Select(Command):
             mailbox.close()
             raise
         session.select(view)
-        yield from _described(session, view, self.mailbox)
+        yield Together(tuple(_described(session, view, self.mailbox)))
         return Done(code="READ-ONLY" if view.read_only else "READ-WRITE")
 
 
