@@ -28,6 +28,8 @@ SUFFIXES: Final = (b"", b"-wal", b"-shm")
 
 Look = tuple[int, int, int, int, int]
 """Device, inode, size, and the times of change of contents and of anything, in nanoseconds."""
+_SMALL: Final = 256 * 1024
+"""Octets of an index that is looked at before it is opened: that of some thousand messages."""
 _LATELY: Final = 0.05  # seconds within which two changes may leave the same time on a file, and some more
 
 
@@ -76,6 +78,10 @@ class IndexFile:
     def lies_as(self, rest: Look) -> bool:
         """Whether it still lies there so, and has no log. Quick."""
         return not os.path.lexists(self.path + b"-wal") and self.look() == rest
+
+    def is_at_hand(self) -> bool:
+        """Whether it is small, and in memory: reading it waits for no disk then. Quick."""
+        return maildir.is_at_hand(self.path, _SMALL)
 
     def as_left(self, unchanging: bool = False) -> Index | None:
         """The index for reading, if it lies there as it was left by a program of this version. unchanging: nobody has

@@ -208,6 +208,23 @@ def open_sized(path: bytes) -> tuple[int, int]:
     return fd, seen.st_size
 
 
+def is_at_hand(path: bytes, most: int) -> bool:
+    """Whether a file of so many octets at most is in memory, so that reading it waits for no disk; also where there is
+    none. Quick."""
+    try:
+        fd, size = open_sized(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        return size <= most and os.preadv(fd, [bytearray(size)], 0, os.RWF_NOWAIT) == size
+    except OSError:  # it is not, or the file system cannot tell
+        return False
+    finally:
+        os.close(fd)
+
+
 def bare_line_feeds(data: bytes, last: int) -> int:
     """How many octets a piece grows by when its line ends are made CRLF; `last` is the octet before it (or -1)."""
     grows = data.count(b"\n")

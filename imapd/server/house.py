@@ -130,7 +130,11 @@ class BelowRoot:
         home = home_below(self._root, owner.home)
         if not self._keep_owners or self._is_known(home, owner.identity):
             return self._store.open_account(replace(owner, home=home))
-        is_recorded = self._loop.offload(owners.require, self._place(home), owner.identity)
+        place = self._place(home)
+        if owners.is_at_hand(place):
+            is_recorded = owners.require(place, owner.identity)
+        else:
+            is_recorded = self._loop.offload(owners.require, place, owner.identity)
         account = self._store.open_account(replace(owner, home=home))
         if not is_recorded:
             try:

@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 
+from imapd.mailstore import maildir
 from imapd.model.errors import Refused
 
 logger = logging.getLogger("imapd.server.owners")
@@ -63,6 +64,11 @@ def stamp(home: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return None if time.time() - seen.st_ctime < _LATELY else (seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+def is_at_hand(home: str) -> bool:
+    """Whether `require` waits for no disk. Quick."""
+    return maildir.is_at_hand(os.fsencode(os.path.join(home, FILE)), _LONGEST)
 
 
 def owner_of(home: str) -> str | None:

@@ -741,3 +741,32 @@ def test_a_message_that_others_rename_all_the_time_is_not_taken_for_expunged(hom
     path.unlink()
     with pytest.raises(Expunged):
         mailbox.message(1)
+
+
+def test_a_file_that_has_to_be_waited_for_is_not_at_hand(tmp_path, monkeypatch):
+    path = os.fsencode(tmp_path / "file")
+    assert maildir.is_at_hand(path, 10)  # there is nothing to be read
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    assert maildir.is_at_hand(path, 10)
+    assert not maildir.is_at_hand(path, 9)
+    assert not maildir.is_at_hand(os.fsencode(tmp_path / "file" / "below"), 10)
+
+    def preadv(fd, rooms, start, how):
+        assert how == os.RWF_NOWAIT
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert not maildir.is_at_hand(path, 10)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_account_that_is_known_is_opened_in_a_thread_only_where_that_waits_for_the_disk(
+    home, monkeypatch, in_memory
+):
+    worker = Worker(home)
+    worker.put()
+    worker.store.close()
+    monkeypatch.setattr(maildir, "is_at_hand", lambda path, most: in_memory)
+    loop = PlainLoop()
+    Worker(home, loop)
+    assert len(loop.offloaded) == (0 if in_memory else 1)

@@ -100,12 +100,16 @@ def test_an_owner_who_is_remembered_is_forgotten_when_the_file_changes(store, tm
         came_in(house, "acme/1")
 
 
-def test_who_is_written_down_waits_for_a_thread_once(tmp_path):
+@pytest.mark.parametrize(("in_memory", "waits"), [(True, []), (False, [owners.require])])
+def test_who_is_written_down_waits_for_a_thread_only_where_that_waits_for_the_disk(
+    tmp_path, monkeypatch, in_memory, waits
+):
     def came(loop):
         house = BelowRoot(LocalStore(loop), str(tmp_path), loop, keep_owners=True)
         came_in(house, "acme/1")
         house.close()
         return [work for work in loop.offloaded if work in (owners.require, owners.record)]
 
-    assert came(PlainLoop()) == [owners.require, owners.record]
-    assert came(PlainLoop()) == [owners.require]
+    monkeypatch.setattr(owners, "is_at_hand", lambda home: in_memory)
+    assert came(PlainLoop()) == [*waits, owners.record]
+    assert came(PlainLoop()) == waits

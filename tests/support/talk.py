@@ -57,6 +57,7 @@ class Talk:
         self.closed = False
         self.upgraded = False
         self._answer: Any = None  # the generator of the command that waits for the client
+        self._listened: Any = None  # the view that it listens to
         self._out: list[bytes] = []
         self._rung = False
         self._write(self.conversation.greeting())
@@ -154,7 +155,7 @@ class Talk:
             try:
                 word = self._answer.send(sent)
             except StopIteration:
-                self._answer = None
+                self._answer = self._listened = None
                 self._look()
                 return
             sent = None
@@ -162,9 +163,11 @@ class Talk:
                 self._write([ContinueResponse(word.text)])
                 return
             if isinstance(word, Await):
-                if word.view is not None:
-                    word.view.listen(self._ring)
-                return
+                if word.view is None or word.view is self._listened:
+                    return
+                self._listened = word.view  # and what came before is looked for at once
+                word.view.listen(self._ring)
+                continue
             if isinstance(word, Upgrade):
                 assert self.framer.buffered == 0, "the client has sent something behind STARTTLS"
                 self.upgraded = sent = True

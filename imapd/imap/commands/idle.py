@@ -35,6 +35,8 @@ class Idle(Command):
         if said_at is None:
             yield ContinueResponse(b"idling")
             said_at = session.loop.monotonic()
+            if session.has_view:  # the first Await is over at once: one look is enough, and that has to come after it
+                line = yield Await(session.view, Idle(said_at))
         while line is None:
             said = yield News()
             if session.ended:
