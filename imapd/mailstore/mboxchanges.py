@@ -29,14 +29,14 @@ from imapd.mailstore.flagnames import DELETED, FlagNames
 from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import discard, open_message
 from imapd.mailstore.mboxfile import split_header
-from imapd.mailstore.mboxheader import Base, fields, kept, parse
+from imapd.mailstore.mboxheader import KEPT, Base, fields, fingerprint, kept
 from imapd.mailstore.mboxlock import Locked
 from imapd.mailstore.mboxrewrite import locked, pwrite_all, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
 from imapd.mailstore.mboxsync import look_whole, our_stamps, read_known
 from imapd.mailstore.mboxwriteback import is_due, write_back
-from imapd.mailstore.rowchanges import insert, numbered, translated
-from imapd.mailstore.rows import BoxRow, MessageRow
+from imapd.mailstore.rowchanges import insert, translated
+from imapd.mailstore.rows import BoxRow, MessageRow, message_id
 from imapd.mailstore.store import Placed
 from imapd.model.names import INBOX
 
@@ -151,14 +151,15 @@ class _Adding:
         box = self._box
         words = list(self._names.keywords)
         made = []
-        for number, source in enumerate(sources):
-            row = MessageRow(0, 0, pack_mask(source.mask), None, source.mask, 0, source.size, 0, source.date, 0)
-            [row] = numbered(box._replace(uidnext=box.uidnext + number), [row])
+        for uid, source in enumerate(sources, box.uidnext):
+            known_by = fingerprint(source.from_line, source.length, source.header)
+            row = MessageRow(
+                message_id(box.id, uid), place, pack_mask(source.mask), known_by, source.mask, box.modseq + 1,
+                source.size, 0, source.date, 0)  # fmt: skip
             base = None if place else Base(box.uidvalidity, box.uidnext + len(sources) - 1, tuple(words))
             head = fields(wanted(box, row, words), source.length, source.cut, base) + source.header
-            fingerprint = parse(head).fingerprint(source.from_line, source.length)
             octets = len(head) + source.length
-            made.append(row._replace(place=place, octets=octets, base=fingerprint))
+            made.append(row._replace(octets=octets))
             self._heads.append(source.from_line + head)
             place += len(source.from_line) + octets + 1
         self._rows = made
@@ -183,7 +184,9 @@ class _Adding:
             for source, rows in buried:
                 _bury(self._bench, source, rows)
                 goal = self._bench.box(goal.id)  # within one mailbox both halves of a move share its modseq
-            insert(self._bench, goal, self._names, [row._replace(modseq=goal.modseq + 1) for row in self._rows])
+            if goal.modseq != self._box.modseq:
+                self._rows = [row._replace(modseq=goal.modseq + 1) for row in self._rows]
+            insert(self._bench, goal, self._names, self._rows)
             index.update_box(goal.id, cur_stamp="", **stamps)
         self._bench.changed.add(self._mail.path)
 
@@ -240,7 +243,8 @@ def _transfer(
         box, names = bench.box(box_id), bench.names(goal)
         rows = bench.index.rows(box_id, uids)
         source_names = bench.names(box)
-        sources = [_copied(bench, other, row, translated(row.mask, source_names, names)) for row in rows]
+        masks = {mask: translated(mask, source_names, names) for mask in dict.fromkeys([row.mask for row in rows])}
+        sources = [_copied(bench, other, row, masks[row.mask]) for row in rows]
         buried = [(box, rows)] if is_move and rows else []
         placed = _Adding(bench, goal, mail, names).run(sources, buried)
         return Placed(placed.uidvalidity, placed.uids, tuple([row.uid for row in rows]))
@@ -252,7 +256,9 @@ def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
     length = row.octets - len(head.octets)
     line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
     line = line if line.endswith(b"\n") else line + b"\n"
-    return _Source(line, head.bare, head.cut, _octets(mail.fd, body, length), length, mask, row.size, row.date)
+    # As with a client's text (mailstore/mboxheader.kept).
+    header = KEPT + head.bare if head.bare[:1] in (b" ", b"\t") else head.bare
+    return _Source(line, header, head.cut, _octets(mail.fd, body, length), length, mask, row.size, row.date)
 
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:

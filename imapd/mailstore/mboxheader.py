@@ -21,6 +21,7 @@ are no part of the text. Values are padded with blanks, so that they can be rewr
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -147,11 +148,14 @@ class Head(NamedTuple):
         return b"".join(pieces)
 
     def fingerprint(self, from_line: bytes, body_octets: int) -> bytes:
-        """16 octets of what no program changes in a message that it keeps. mutt throws `Lines` away."""
-        text = self.bare
-        if self.has_lines:
-            text = _LINES.sub(b"", b"\n" + text)[1:]
-        return blake2b(b"%s%d\n%s" % (from_line, body_octets, text), digest_size=FINGERPRINT).digest()
+        """16 octets of what no program changes in a message that it keeps."""
+        return fingerprint(from_line, body_octets, self.bare, self.has_lines)
+
+
+def fingerprint(from_line: bytes, body_octets: int, bare: bytes, may_have_lines: bool = True) -> bytes:
+    """The same of a message by its header without our fields. mutt throws `Lines` away."""
+    text = _LINES.sub(b"", b"\n" + bare)[1:] if may_have_lines else bare
+    return blake2b(b"%s%d\n%s" % (from_line, body_octets, text), digest_size=FINGERPRINT).digest()
 
 
 def parse(octets: bytes) -> Head:
@@ -161,11 +165,12 @@ def parse(octets: bytes) -> Head:
     pieces: list[bytes] = []
     at = 0
     has_lines = False
+    has_cr = b"\r" in octets
     for match in _FIELD.finditer(b"\n" + octets):
         name = match[1].lower()
         start, end = match.span()  # the added line end makes up for the one before
         value_start, value_end = start + len(name) + 1, end - 1
-        if octets[value_end - 1 : value_end] == b"\r":
+        if has_cr and octets[value_end - 1 : value_end] == b"\r":
             value_end -= 1
         if name == b"lines":
             has_lines = True
@@ -174,11 +179,14 @@ def parse(octets: bytes) -> Head:
         if _SHAPES[name].fullmatch(octets, value_start, value_end):
             end = min(end, len(octets))
             fields.append(Field(name, start, end, value_start, value_end))
-            said.setdefault(name, octets[value_start:value_end])
+            if name not in said:
+                said[name] = octets[value_start:value_end]
             if name != b"x-imapd-kept":
-                pieces.append(octets[at:start])
+                if at < start:
+                    pieces.append(octets[at:start])
                 at = end
-    return Head(octets, tuple(fields), said, b"".join([*pieces, octets[at:]]), has_lines)
+    pieces.append(octets[at:])
+    return Head(octets, tuple(fields), said, b"".join(pieces), has_lines)
 
 
 def kept(text: bytes) -> bytes:
@@ -198,27 +206,30 @@ class Wanted:
 
     def values(self) -> dict[bytes, bytes]:
         """The value of each field."""
+        status, x_status = _split(self.letters)
         return {
-            b"status": bytes([letter for letter in b"RO" if letter in self.letters]),
-            b"x-status": bytes([letter for letter in b"AFDT" if letter in self.letters]),
+            b"status": status,
+            b"x-status": x_status,
             b"x-keywords": " ".join(self.keywords).encode("ascii"),
             b"x-uid": b"%d" % self.uid,
         }
 
 
+@lru_cache(256)
+def _split(letters: bytes) -> tuple[bytes, bytes]:
+    """What Status and X-Status are to say."""
+    status, x_status = [bytes([letter for letter in some if letter in letters]) for some in (b"RO", b"AFDT")]
+    return status, x_status
+
+
 def fields(wanted: Wanted, length: int, cut: int = 0, base: Base | None = None) -> bytes:
     """The fields of a message, with room to be changed in place. length: of the body; base: for the first message."""
-    values = wanted.values()
-    lines = [
-        *([b"X-IMAPbase: " + base_value(base).ljust(len(values[b"x-keywords"]) + 2 * _KEYWORD_ROOM)] if base else []),
-        b"Content-Length: %d" % length,  # not right before the text, which may begin with a field Lines of its own
-        *([b"X-Imapd-Cut: %d" % cut] if cut else []),
-        b"Status: " + values[b"status"].ljust(2),
-        b"X-Status: " + values[b"x-status"].ljust(4),
-        b"X-Keywords: " + values[b"x-keywords"].ljust(_KEYWORD_ROOM),
-        b"X-UID: " + values[b"x-uid"].ljust(10),
-    ]
-    return b"".join([line + b"\n" for line in lines])
+    words = " ".join(wanted.keywords).encode("ascii")
+    begin = b"X-IMAPbase: " + base_value(base).ljust(len(words) + 2 * _KEYWORD_ROOM) + b"\n" if base else b""
+    cut_line = b"X-Imapd-Cut: %d\n" % cut if cut else b""
+    # Content-Length does not come right before the text, which may begin with a field Lines of its own.
+    return b"%sContent-Length: %d\n%sStatus: %-2b\nX-Status: %-4b\nX-Keywords: %-*b\nX-UID: %-10d\n" % (
+        begin, length, cut_line, *_split(wanted.letters), _KEYWORD_ROOM, words, wanted.uid)  # fmt: skip
 
 
 def base_value(base: Base) -> bytes:

@@ -53,8 +53,8 @@ Part = bytes | tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What a redo file is for: the file with that inode has `old` octets, and from `start` on is to be what stands in
-    the redo file, `new` octets in all. changed: the digest of what the old version has from `mark` on; beyond: of what
-    it has from the next of the file system's blocks on."""
+    the redo file, `new` octets in all. beyond: the digest of what the old version has from the block of the file system
+    on that is the next one behind `mark`; changed: of that and what it has from `mark` to there."""
 
     inode: int
     start: int
@@ -132,13 +132,13 @@ def _is_to_do(fd: int, redo: int, plan: _Plan, size: int) -> bool:
     """Whether the file is still, or in part, the old version (rule 3)."""
     if size < max(plan.old, plan.new):
         return False  # it shrank already, or had not begun to grow
+    changed, beyond = _digests(fd, plan)
     if plan.new <= plan.old:
-        return _digest(fd, plan.mark, plan.old) == plan.changed or (
+        return changed == plan.changed or (
             # Before a file is shorter on the disk there may be zeros in it, to the end of what is its last block then.
-            not any(any(piece) for piece in _octets(fd, plan.mark, plan.next_block))
-            and _digest(fd, plan.next_block, plan.old) == plan.beyond
+            beyond == plan.beyond and not any(any(piece) for piece in _octets(fd, plan.mark, plan.next_block))
         )
-    return _digest(fd, plan.start, plan.old) != plan.changed or _is_room(fd, redo, plan)
+    return changed != plan.changed or _is_room(fd, redo, plan)
 
 
 def _is_room(fd: int, redo: int, plan: _Plan) -> bool:
@@ -167,7 +167,7 @@ def _write_redo(mail: Locked, start: int, old: int, rest: Iterable[Part]) -> _Pl
             new = start + os.fstat(fd).st_size - _HEAD
             seen = os.fstat(mail.fd)
             plan = _Plan(seen.st_ino, start, old, new, max(1, seen.st_blksize), "", "")
-            changed, beyond = [_digest(mail.fd, mark, old) for mark in (plan.mark, plan.next_block)]
+            changed, beyond = _digests(mail.fd, plan)
             plan = replace(plan, changed=changed, beyond=beyond)
             pwrite_all(fd, _line(plan, fd), 0)
             os.fsync(fd)
@@ -316,6 +316,12 @@ def _octets(fd: int, start: int, end: int) -> Iterator[bytes]:
             raise OSError(errno.EIO, "the file was cut short while it was read")
         yield piece
         start += len(piece)
+
+
+def _digests(fd: int, plan: _Plan) -> tuple[str, str]:
+    """Those of what a file has now."""
+    beyond = _digest(fd, plan.next_block, plan.old)
+    return _digest(fd, plan.mark, plan.next_block, beyond.encode()), beyond
 
 
 def _digest(fd: int, start: int, end: int, said: bytes = b"") -> str:

@@ -32,6 +32,8 @@ _LETTERS: Final = {
     for letter, flag in zip(b"RAFDT", ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"), strict=True)
 }
 
+_SYSTEM: Final = sum(_LETTERS.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -120,9 +122,16 @@ def mask_of(head: Head, names: FlagNames) -> int:
 
 def wanted(box: BoxRow, row: MessageRow, keywords: list[str]) -> Wanted:
     """What the fields of a message are to say."""
-    letters = bytes([letter for letter, bit in _LETTERS.items() if row.mask & bit])
-    words = [word for number, word in enumerate(keywords) if row.mask >> FIRST_KEYWORD + number & 1]
-    return Wanted(letters + (b"O" if row.uid <= box.recent else b""), words, row.uid)
+    letters = _letters_of_mask(row.mask & _SYSTEM)
+    words = row.mask >> FIRST_KEYWORD and [
+        word for number, word in enumerate(keywords) if row.mask >> FIRST_KEYWORD + number & 1
+    ]
+    return Wanted(letters + b"O" if row.uid <= box.recent else letters, words or (), row.uid)
+
+
+@lru_cache(32)
+def _letters_of_mask(mask: int) -> bytes:
+    return bytes([letter for letter, bit in _LETTERS.items() if mask & bit])
 
 
 class Stranger(NamedTuple):
