@@ -40,7 +40,7 @@ def begin(name: str, ended: Event) -> GeventLoop:
     _call_oneself(name)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    memory.use_few_arenas()
+    memory.keep_some()
     sys.setswitchinterval(_SWITCH)
     gevent.reinit()  # where the process that forked us had a loop, it is not ours
     loop = GeventLoop()
