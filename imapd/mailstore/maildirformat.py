@@ -203,7 +203,7 @@ class MaildirFormat:
         return changes.expunge(bench, box, uids)
 
     def after_flags(self, bench: Bench, box: int) -> None:
-        settle_or_later(bench)
+        bench.later = True
 
     def closed(self, bench: Bench, box: int) -> None:
-        """Nothing: the files have had it all since `after_flags`, or soon."""
+        """Nothing: the files have it soon after `after_flags`."""

@@ -62,7 +62,7 @@ def change_flags(bench: Bench, box_id: int, uids: Sequence[int], how: FlagChange
             changed = bench.index.reflag_many(box_id, there, kept, added, box.modseq + 1)
             if changed:
                 bench.index.add_keywords(box_id, names.added)
-                bench.index.update_box(box_id, modseq=box.modseq + 1)
+                bench.index.update_known(box, modseq=box.modseq + 1)
     if changed:
         bench.changed.add(bench.folder(box))
         bench.format.after_flags(bench, box_id)

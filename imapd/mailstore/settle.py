@@ -11,10 +11,10 @@ Rules:
    the next listing finds the file by its base name. One that is to move to another mailbox is looked for at once, or it
    would stay where it is and come as a new message; what the other program changed of its flags is taken along.
 3. What a disk refuses is kept for the next time, and told to the caller, who knows whether it matters.
-4. Who only needs the promise leaves much work for later: changed flags, and what was moved, copied or expunged, once
-   the commit is durable and every name that it gives a file is too. Who lists files or counts on their places does all
-   the work first, or files that were expunged or moved would look like new ones. Files that have to be renamed for
-   their flags alone are where the index says, and known by their base names: those need not be waited for.
+4. Who only needs the promise leaves changed flags for later, and much of what was moved, copied or expunged, once the
+   commit is durable and every name that it gives a file is too. Who lists files or counts on their places does all the
+   work first, or files that were expunged or moved would look like new ones. Files that have to be renamed for their
+   flags alone are where the index says, and known by their base names: those need not be waited for.
 """
 
 import contextlib
@@ -46,7 +46,9 @@ def is_much(index: Index) -> bool:
 
 
 def settle_or_later(bench: Bench) -> Failures:
-    """As settle; but much work is left for the background (rule 4)."""
+    """As settle; but work for flags alone, and much of any, is left for the background (rule 4)."""
+    if is_settled_but_flags(bench):
+        return Failures()
     if is_much(bench.index):
         bench.later = True
         return Failures()
@@ -54,8 +56,17 @@ def settle_or_later(bench: Bench) -> Failures:
 
 
 def settle_but_flags(bench: Bench) -> Failures:
-    """As settle; much work is left for the background where it is for flags alone (rule 4)."""
-    return settle_or_later(bench) if bench.index.waits_for_flags_alone() else settle(bench)
+    """As settle; but work for flags alone is left for the background (rule 4)."""
+    return Failures() if is_settled_but_flags(bench) else settle(bench)
+
+
+def is_settled_but_flags(bench: Bench) -> bool:
+    """Whether no work on files is left, or only such for flags alone, which the background is going to do (rule 4)."""
+    if bench.index.is_settled():
+        return True
+    is_so = bench.index.waits_for_flags_alone()
+    bench.later |= is_so
+    return is_so
 
 
 def settle_some(bench: Bench) -> bool:

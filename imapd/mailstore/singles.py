@@ -23,7 +23,7 @@ from imapd.mailstore.flagnames import FlagNames
 from imapd.mailstore.formats import Addressed
 from imapd.mailstore.maildir import CUR
 from imapd.mailstore.rows import BoxRow, MessageRow, message_id
-from imapd.mailstore.settle import stamp_after, stamp_of
+from imapd.mailstore.settle import is_settled_but_flags, stamp_after, stamp_of
 from imapd.mailstore.store import Placed
 
 
@@ -31,7 +31,7 @@ def append_each(
     bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
 ) -> list[Placed | StoreError]:
     """Take durable messages of several clients into their mailboxes, in one commit; what became of each."""
-    if any(len(request.messages) != 1 for request in requests) or not bench.index.is_settled():
+    if any(len(request.messages) != 1 for request in requests) or not is_settled_but_flags(bench):
         return changes.append_each(bench, requests, admit)
     goals = [changes.tried(changes.goal_of, bench, request.name) for request in requests]
     if len(goals) > 1:  # the first ones may have changed while the others were looked for

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from imapd.mailstore import settle
+from imapd.mailstore import maildir, settle
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import Worker, deliver, files
 
@@ -42,9 +42,19 @@ def test_flags_of_many_messages_come_to_the_files_after_the_answer(ann, home):
     assert letters(home) == {"S"} and len(files(home)["cur"]) == COUNT
 
 
-def test_flags_of_a_few_messages_come_to_the_files_at_once(ann, home):
-    ann.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen"}))
-    assert letters(home) == {"", "S"}
+def test_flags_that_are_changed_one_after_the_other_come_to_the_files_together(ann, home, monkeypatch):
+    synced = []
+    sync = maildir.sync_directory
+    monkeypatch.setattr(maildir, "sync_directory", lambda path: synced.append(path) or sync(path))
+    mailbox = ann.open()
+    for uid in range(1, 10):
+        mailbox.change_flags([uid], FlagChange.ADD, frozenset({"\\Seen"}))
+    assert synced == [] and letters(home) == {""}
+    ann.put()  # nor does a message that comes wait for them
+    assert len(synced) == 1 and letters(home) == {""}
+    ann.loop.run_spawned()
+    assert len(synced) == 2
+    assert sorted(name.partition(":2,")[2] for name in files(home)["cur"]) == [""] * (COUNT - 8) + ["S"] * 9
 
 
 def test_another_process_sees_many_changed_flags_and_changes_them_again_before_the_files_have_them(ann, home):

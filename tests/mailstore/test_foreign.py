@@ -264,7 +264,8 @@ def test_keywords_of_courier(home):
     worker = Worker(home)
     words = {uid: flags - {"\\Seen"} for uid, flags in worker.look().items()}
     assert words == {1: {"Fun", "$Later"}, 2: {"other"}, 3: {"newer", "$Later"}, 4: set(), 5: set()}
-    # Written where Dovecot and we look for them: the files' names have letters now.
+    # Written where Dovecot and we look for them: the files' names have letters soon.
+    worker.loop.run_spawned()
     assert sum("2,S:" not in name and not name.endswith(":2,S") for name in os.listdir(home / "cur")) == 3
     worker.crash()
     (home / "imapd-index.sqlite").unlink()

@@ -162,8 +162,10 @@ def test_flags_are_merged_with_what_another_program_changed_meanwhile(ann, home,
 
     monkeypatch.setattr(maildir, "rename_aside", beaten)
     mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Flagged"}))
+    ann.loop.run_spawned()
     monkeypatch.undo()
     assert mailbox.snapshot().flags_of(0) == {"\\Seen", "\\Flagged", "\\Answered"}
+    ann.loop.run_spawned()
     assert files(home)["cur"][0].endswith(":2,FRS")
 
 
@@ -216,6 +218,7 @@ def test_letters_that_mean_nothing_to_us_are_kept(ann, home):
     deliver(home, name="1600000000.M1P1.mx:2,PS", place="cur")
     assert ann.look()[1] == {"\\Seen"}
     ann.open().change_flags([1], FlagChange.ADD, frozenset({"\\Flagged"}))
+    ann.loop.run_spawned()
     assert files(home)["cur"] == ["1600000000.M1P1.mx:2,FPS"]
 
 
@@ -485,6 +488,7 @@ def test_a_file_whose_name_has_no_room_for_flags_gets_another_one(ann, home, cap
     deliver(home, name="8.M1P1." + "y" * 245, place="cur")
     assert list(ann.look()) == [1, 2]
     ann.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen", "\\Flagged", "\\Answered"}))
+    ann.loop.run_spawned()
     assert files(home)["new"] == [] and all(name.endswith(":2,FRS") for name in files(home)["cur"])
     assert list(ann.look()) == [1, 2] and len(ann.texts()) == 2
     assert "put off" not in caplog.text

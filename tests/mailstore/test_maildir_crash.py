@@ -28,11 +28,17 @@ def prepare(home):
     return worker
 
 
+def flag(worker, word):
+    """Change flags, also in the names of the files."""
+    worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({word}))
+    worker.loop.run_spawned()
+
+
 DEEDS = {
     "append": lambda worker: worker.put("A/B", WIRE, SECOND, flags=frozenset({"\\Seen", "New"})),
     "append one": lambda worker: worker.put("A/B", SECOND, flags=frozenset({"\\Seen", "New"})),
-    "flags": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen"})),
-    "keyword": lambda worker: worker.open().change_flags([1, 2], FlagChange.ADD, frozenset({"Later"})),
+    "flags": lambda worker: flag(worker, "\\Seen"),
+    "keyword": lambda worker: flag(worker, "Later"),
     "expunge": lambda worker: worker.open().expunge(None),
     "copy": lambda worker: worker.open().copy([1, 2], "A/B"),
     "move": lambda worker: worker.open().move([1, 2], "A/B"),
