@@ -61,9 +61,8 @@ class _Source:
     date: int
 
 
-def append(bench: Bench, name: str, messages: Sequence[Spooled], words: Sequence[str]) -> Placed:
+def append(bench: Bench, box: BoxRow, messages: Sequence[Spooled], words: Sequence[str]) -> Placed:
     """Take spooled messages into a mailbox, all or none."""
-    box = tree.find(bench, name)
     with contextlib.ExitStack() as stack:
         mail = stack.enter_context(locked(bench.folder(box), words, write=True))
         box = look_whole(bench, box.id, mail)
@@ -115,7 +114,7 @@ class _Adding:
         length = self._compose(sources, self._end + len(separator)) + len(separator)
         # Durable before the first octet: after a power cut nothing else tells half a message of ours from a whole one.
         with index.transaction():
-            index.update_box(box.id, cur_stamp=str(Owed((self._end, length))))
+            index.update_known(box, cur_stamp=str(Owed((self._end, length))))
         try:
             # The end comes first: what another program adds after a crash then stands behind all that is ours.
             pwrite_all(self._mail.fd, b"\n", self._end + length - 1)
@@ -186,8 +185,7 @@ class _Adding:
                 goal = self._bench.box(goal.id)  # within one mailbox both halves of a move share its modseq
             if goal.modseq != self._box.modseq:
                 self._rows = [row._replace(modseq=goal.modseq + 1) for row in self._rows]
-            insert(self._bench, goal, self._names, self._rows)
-            index.update_box(goal.id, cur_stamp="", **stamps)
+            insert(self._bench, goal, self._names, self._rows, cur_stamp="", **stamps)
         self._bench.changed.add(self._mail.path)
 
     def _take_back(self) -> None:

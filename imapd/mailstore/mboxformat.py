@@ -190,10 +190,10 @@ class MboxFormat:
     def append_each(
         self, bench: Bench, requests: Sequence[Addressed], admit: Callable[[Addressed], None]
     ) -> list[Placed | StoreError]:
-        for request in requests:
-            tree.find(bench, request.name)
-            admit(request)
-        return [mboxchanges.append(bench, request.name, request.messages, self._words) for request in requests]
+        [request] = requests
+        box = tree.find(bench, request.name)
+        admit(request)
+        return [mboxchanges.append(bench, box, request.messages, self._words)]
 
     def copy(self, bench: Bench, box: int, uids: Sequence[int], target: str) -> Placed:
         return mboxchanges.copy(bench, box, uids, target, self._words)

@@ -21,10 +21,11 @@ def numbered(box: BoxRow, rows: Iterable[MessageRow]) -> list[MessageRow]:
     ]
 
 
-def insert(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow]) -> None:
-    """Put numbered messages into a mailbox, within the caller's transaction."""
+def insert(bench: Bench, box: BoxRow, names: FlagNames, rows: Sequence[MessageRow], **columns: object) -> None:
+    """Put numbered messages into a mailbox, within the caller's transaction; and more columns of the mailbox."""
     bench.index.add_keywords(box.id, names.added)
-    bench.index.insert_into(bench.box(box.id), rows, uidnext=box.uidnext + len(rows), modseq=box.modseq + 1)
+    uidnext, modseq = box.uidnext + len(rows), box.modseq + 1
+    bench.index.insert_into(bench.box(box.id), rows, uidnext=uidnext, modseq=modseq, **columns)
 
 
 def translated(mask: int, source: FlagNames, target: FlagNames) -> int:
