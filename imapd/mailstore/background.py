@@ -67,8 +67,9 @@ class Renderable(Protocol):
     def see_to(self) -> None:
         """Another process was asked to render what is missing."""
 
-    def unrendered(self) -> Sequence[int]:
-        """The UIDs of messages whose texts are not kept, ascending."""
+    def unrendered(self, afresh: bool) -> Sequence[int]:
+        """The UIDs of messages whose texts are not kept, ascending; of those that were known last, or of all (afresh),
+        for which the account may have to be woken."""
 
     def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:
         """Those whose texts nobody has kept meanwhile."""
@@ -86,6 +87,9 @@ class Background:
         self._ask = ask
         # The mailboxes, and which messages of them; None: what is missing has to be found out.
         self._waiting: dict[Hashable, tuple[Renderable, Sequence[int] | None]] = {}
+        self._came: set[Hashable] = (
+            set()
+        )  # those of which it has to be found out, and to which messages have come since
         self._works = False
         self._clients = 0  # who wait at this moment for what goes before
 
@@ -106,8 +110,10 @@ class Background:
     def arrived(self, mailbox: Renderable, uids: Sequence[int]) -> None:
         """Messages have come into the mailbox."""
         _, known = self._waiting.get(mailbox.identity, (mailbox, ()))
+        if known is None and uids:
+            self._came.add(mailbox.identity)  # what is missing will be found out
         if known is None or not uids or self._is_asked_for(mailbox, len(uids)):
-            return  # what is missing will be found out
+            return
         self._wait(mailbox, [*known, *uids] if not known or uids[0] > known[-1] else sorted({*known, *uids}))
 
     def _is_asked_for(self, mailbox: Renderable, count: int) -> bool:
@@ -141,7 +147,9 @@ class Background:
             self._works = False
 
     def _render(self, mailbox: Renderable, uids: Sequence[int] | None) -> None:
-        left = list(mailbox.unrendered() if uids is None else uids)
+        afresh = mailbox.identity in self._came
+        self._came.discard(mailbox.identity)
+        left = list(mailbox.unrendered(afresh) if uids is None else uids)
         if uids is None and self._is_asked_for(mailbox, len(left)):
             return
         newest = left[-AT_ONCE:]
@@ -153,7 +161,7 @@ class Background:
 def rendering(mailbox: Renderable) -> Iterator[int]:
     """Render all that is missing, newest first, for a process that serves nobody; gives after each piece how many
     messages were rendered. Raises StoreError."""
-    left = list(mailbox.unrendered())
+    left = list(mailbox.unrendered(afresh=True))
     while left:
         piece = mailbox.still_unrendered(left[-_PIECE:])
         del left[-_PIECE:]

@@ -220,6 +220,11 @@ class AccountCore:
         """Whether a write is under way, which needs the handles."""
         return self._working > 0
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether there are sessions, and the handle is one that is closed without work (mailstore/awake, rule 1)."""
+        return self.users > 0 and self._writer is None and not self._reader.is_shared
+
     def doze(self) -> None:
         """Close the handles until they are needed again; not while the account is busy."""
         self._keep_mailboxes(0)

@@ -20,7 +20,7 @@ from imapd.mailstore.store import Owner
 from imapd.model.loop import Loop
 
 AWAKE = 64
-"""Accounts that keep their databases open: about 3 MB and 300 descriptors of a worker."""
+"""Accounts that keep their databases open: about 11 MB and 300 descriptors of a worker."""
 WRITING = 24
 """Those among them that keep them open for writing: up to 12 MB."""
 
@@ -49,7 +49,7 @@ class LocalStore:
         self._settings = DiskSettings(create, tuple(special_use), file_mode, dir_mode)
         self._kinds = kinds or Kinds()
         self._cores: dict[bytes, AccountCore] = {}  # those that somebody has open, and those that are awake
-        self._handles = Handles[AccountCore](awake, WRITING, self._doze)
+        self._handles = Handles[AccountCore](awake, WRITING, self._doze, loop)
         self._background = Background(loop, ask)
         self._released = self._release  # one for all accounts
 

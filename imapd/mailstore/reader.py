@@ -77,7 +77,8 @@ class Reader:
         """Take the handle away; what has to be closed under the account's lock, for the last close tidies the database.
         A handle without locks is closed here."""
         index, self._index = self._index, None
-        if index is not None and self._rest is not None:
+        rest, self._rest = self._rest, None
+        if index is not None and rest is not None:
             index.close()
             return None
         return index

@@ -107,10 +107,6 @@ class Rendered:
         """The sets of header fields that are kept."""
         return [what for what in subjects(self._root, *self._key) if what]
 
-    def put_by(self) -> None:
-        """Free the memory until somebody asks."""
-        self._files.clear()
-
     def keep(self, runs: Mapping[bytes, Sequence[Run]]) -> bool:
         """Keep runs by their subjects, in a disk thread; False where the disk refuses."""
         return all(keep(self._root, RunStamp(*self._key, what), each, self._mode) for what, each in runs.items())

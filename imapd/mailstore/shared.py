@@ -96,6 +96,10 @@ class SharedMailbox:
             self._rendered = Rendered(account.root, *self.key, account.loop, account.settings.file_mode)
         return self._rendered
 
+    def put_rendered_by(self) -> None:
+        """Free its memory until somebody asks."""
+        self._rendered = None
+
     @property
     def _columns(self) -> ColumnFile:
         return ColumnFile(self.account.root, *self.key, self.account.settings.file_mode)
@@ -185,6 +189,12 @@ class SharedMailbox:
         """The newest snapshot."""
         self.catch_up(read_write)
         return self.loaded()
+
+    def known(self) -> Snapshot:
+        """The last snapshot that was taken, where there is one: that does not wake the account. Raises Gone."""
+        if self._snapshot is None:
+            self.refresh()
+        return self._snapshot or self.loaded()
 
     def loaded(self) -> Snapshot:
         known = self._snapshot

@@ -114,15 +114,16 @@ class MailboxTexts:
         the next one ask again."""
         self._mailbox.rendered_to = self._mailbox.row.uidnext
 
-    def unrendered(self) -> Sequence[int]:
+    def unrendered(self, afresh: bool) -> Sequence[int]:
         """See mailstore/background. What arrives later is said to be missing when it arrives."""
         if not self._mailbox.account.is_open or self.is_seen_to:
             return ()
-        self._mailbox.refresh()
-        snapshot = self._mailbox.loaded()
+        if afresh:
+            self._mailbox.refresh()
+        snapshot = self._mailbox.loaded() if afresh else self._mailbox.known()
         self._mailbox.rendered_to = snapshot.uidnext
         missing = self._mailbox.rendered.missing(snapshot.uids)
-        self._mailbox.rendered.put_by()
+        self._mailbox.put_rendered_by()
         return missing
 
     def still_unrendered(self, uids: Sequence[int]) -> Sequence[int]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 ARENAS = 2
-PAUSE = 30.0  # seconds; a storm of logins is over by then
+PAUSE = 10.0  # seconds; it takes 7 ms where 100 MB lie in 60,000 pieces
 KEPT = 4 * 1024 * 1024
 """Octets that one client's answer takes while it is made, with the pieces that it is made of."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h

@@ -122,6 +122,7 @@ def test_it_stands_still_while_a_client_waits(home, monkeypatch):
             waiting.close()
 
     monkeypatch.setattr(worker.loop, "sleep", client_gets_it)
+    worker.loop.spawned = [work for work in worker.loop.spawned if work == background._work]
     worker.loop.run_spawned()
     assert was_there[:4] == [False, False, False, True]
 
