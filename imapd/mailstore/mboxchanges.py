@@ -29,7 +29,7 @@ from imapd.mailstore.flagnames import DELETED, FlagNames
 from imapd.mailstore.formats import Spooled
 from imapd.mailstore.maildir import discard, open_message
 from imapd.mailstore.mboxfile import split_header
-from imapd.mailstore.mboxheader import KEPT, Base, fields, fingerprint, kept
+from imapd.mailstore.mboxheader import Base, beginning, fields, fingerprint, kept
 from imapd.mailstore.mboxlock import Locked
 from imapd.mailstore.mboxrewrite import locked, pwrite_all, separated
 from imapd.mailstore.mboxrows import Grave, Owed, Seen, pack_mask, wanted
@@ -254,9 +254,9 @@ def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
     length = row.octets - len(head.octets)
     line = line.lstrip(b"\xef\xbb\xbf\r\n") or b"From MAILER-DAEMON %s\n" % time.asctime(time.localtime(0)).encode()
     line = line if line.endswith(b"\n") else line + b"\n"
-    # As with a client's text (mailstore/mboxheader.kept).
-    header = KEPT + head.bare if head.bare[:1] in (b" ", b"\t") else head.bare
-    return _Source(line, header, head.cut, _octets(mail.fd, body, length), length, mask, row.size, row.date)
+    return _Source(
+        line, beginning(head.bare), head.cut, _octets(mail.fd, body, length), length, mask, row.size, row.date
+    )
 
 
 def expunge(bench: Bench, box_id: int, uids: Sequence[int] | None, words: Sequence[str]) -> tuple[int, ...]:

@@ -191,9 +191,12 @@ def parse(octets: bytes) -> Head:
 
 def kept(text: bytes) -> bytes:
     """The header of a client's text, with what would be taken for a field of ours or a From_ line marked as text."""
-    marked = _DOUBTFUL.sub(b"\n" + KEPT, b"\n" + text)[1:]
-    # A text that begins with a blank would go on with our last field.
-    return KEPT + marked if text[:1] in (b" ", b"\t") else marked
+    return beginning(_DOUBTFUL.sub(b"\n" + KEPT, b"\n" + text)[1:])
+
+
+def beginning(bare: bytes) -> bytes:
+    """A header without our fields, as it can stand under them: with a blank it would go on with the last of them."""
+    return KEPT + bare if bare[:1] in (b" ", b"\t") else bare
 
 
 @dataclass(frozen=True, slots=True)

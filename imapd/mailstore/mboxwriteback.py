@@ -24,7 +24,7 @@ from imapd.mailstore import rendered, reserve
 from imapd.mailstore.bench import Bench
 from imapd.mailstore.errors import NoSpace, OverQuota, StoreError
 from imapd.mailstore.mboxfile import read_head
-from imapd.mailstore.mboxheader import Base, fields, parse, patches
+from imapd.mailstore.mboxheader import Base, beginning, fields, fingerprint, parse, patches
 from imapd.mailstore.mboxlock import Locked
 from imapd.mailstore.mboxrewrite import Part, is_half_written, pwrite_all, rewrite, separated
 from imapd.mailstore.mboxrows import Grave, pack_mask, wanted
@@ -202,13 +202,16 @@ class _Rewriting:
         body = row.place + len(line) + len(head.octets)
         length = row.octets - len(head.octets)
         base = _base_of(self._bench, self._box) if is_first else None
-        text = head.bare
+        text = beginning(head.bare)
+        known_by = row.base if text == head.bare else fingerprint(line, length, text)
         new = fields(wanted(self._box, row, self._keywords), length, head.cut, base) + text
         end = row.place + len(line) + row.octets
         separator: Part = (end, extent.end)
         if extent.end == os.fstat(self._mail.fd).st_size:
             separator = separated(self._mail.fd, extent.end)[-1:] if end == extent.end else separator
-        self._after.append(row._replace(place=place, octets=len(new) + length, file=pack_mask(row.mask), pending=0))
+        self._after.append(
+            row._replace(place=place, octets=len(new) + length, base=known_by, file=pack_mask(row.mask), pending=0)
+        )
         if parse(new).text() != head.text():  # never, or the message would not be what it was
             raise AssertionError("a message would change with its fields")
         return [line + new, (body, end), separator]

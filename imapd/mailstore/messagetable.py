@@ -286,8 +286,10 @@ class MessageTable(BulkTable):
                    "pending = ?, sum = ? WHERE id = ?",
                    [(row.place, row.file, row.base, signed(row.mask), row.modseq, row.size, row.octets, row.pending,
                      message_sum(row), row.id) for row in after])  # fmt: skip
-        self._count([(new.id >> 32, 0, new.size - old.size)
-                     for old, new in zip(before, after, strict=True) if new.size != old.size])  # fmt: skip
+        pairs = list(zip(before, after, strict=True))
+        self._count([(new.id >> 32, 0, new.size - old.size) for old, new in pairs if new.size != old.size])
+        for new in [new for old, new in pairs if new.base != old.base]:
+            self._given.setdefault(new.id >> 32, []).append((new.uid, identity(new)))
 
     def resize(self, row: MessageRow, size: int, octets: int, modseq: int) -> None:
         """Say how large a message truly is."""

@@ -138,6 +138,20 @@ def test_after_our_own_writing_only_that_of_others_is_looked_for(worker, file, m
     assert starts == [0]
 
 
+@pytest.mark.parametrize("begin", [b" odd\n", b"\todd\n", b"Lines: 3\n"])
+def test_a_header_that_begins_oddly_stays_as_it_is(worker, file, begin):
+    odd = begin + text(4)
+    deliver(file, odd)
+    view = worker.open()
+    assert len(view.snapshot().uids) == 4
+    view.change_flags([4], FlagChange.ADD, frozenset({"Word"}))
+    view.copy([4], "INBOX")
+    view.close()
+    assert b"Word" in file.read_bytes()
+    assert worker.texts()[4] == worker.texts()[5] == to_wire(odd)
+    assert subjects(again(worker)) == {1: 1, 2: 2, 3: 3, 4: 4, 5: 4}
+
+
 def test_a_file_of_somebody_else_is_not_doubted_either(worker, monkeypatch):
     def refused(fd, **times):
         raise PermissionError
