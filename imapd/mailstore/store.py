@@ -23,6 +23,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from imapd.mailstore.quota import NO_LIMITS, Limits, QuotaState
+from imapd.mailstore.runs import taken
 from imapd.model.flags import SYSTEM_FLAGS, FlagChange, Flags, same
 from imapd.model.loop import Watching
 
@@ -130,7 +131,9 @@ class Snapshot:
 
     def flags_of(self, row: int) -> Flags:
         """The flags of a row, without \\Recent."""
-        mask = self.masks[row]
+        return self._flags_of_mask(self.masks[row])
+
+    def _flags_of_mask(self, mask: int) -> Flags:
         found = self._flag_sets.get(mask)
         if found is None:
             found = self._flag_sets[mask] = flags_of_mask(mask, self.keywords)
@@ -138,9 +141,9 @@ class Snapshot:
 
     def flags_of_rows(self, rows: Sequence[int]) -> list[Flags]:
         """As `flags_of`, of many rows."""
-        masks = [self.masks[row] for row in rows]
-        sets = {mask: self.flags_of(row) for mask, row in dict(zip(masks, rows, strict=True)).items()}
-        return [sets[mask] for mask in masks]
+        masks = taken(self.masks, rows)
+        sets = {mask: self._flags_of_mask(mask) for mask in set(masks)}
+        return list(map(sets.__getitem__, masks))
 
     def first_without(self, bit: int) -> int | None:
         """The first row whose mask lacks a bit, or None where all of them have it."""

@@ -66,8 +66,7 @@ class MailboxTexts:
         read: Callable[[InTurn], Iterator[bytes | None]],
         make: Callable[[Identity, bytes], Run],
     ) -> list[bytes]:
-        self._mailbox.refresh()
-        snapshot = self._mailbox.loaded()
+        snapshot = self._mailbox.loaded()  # whoever asks for many in turn has looked for news
         rows = snapshot.rows(uids)
         there = [row for uid in uids if (row := snapshot.row(uid)) is not None] if rows is None else rows
         messages = Messages(*(taken(each, there) for each in (snapshot.uids, snapshot.sizes, snapshot.dates)))

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 PIECE = 512
 """Messages taken at a time: one write for \\Seen, one query for descriptions."""
 
+LOOK = 8
+"""Pieces after which one looks again what others have done to the mailbox: some milliseconds."""
+
 HELD = 32 * 1024 * 1024
 """Octets that may stand in memory for the answer about one message: one enormous header passes, many do not."""
 
@@ -82,8 +85,9 @@ class Fetch(Command):
     def run(self, session: Session) -> Running:
         missing = 0
         steps = plan(self.items)
-        for numbers, uids in session.view.resolve(self.numbers, self.by_uid).pieces(PIECE):
-            session.view.refresh()
+        for place, (numbers, uids) in enumerate(session.view.resolve(self.numbers, self.by_uid).pieces(PIECE)):
+            if not place % LOOK:
+                session.view.refresh()
             newly_seen = self._set_seen(session, uids)
             read = session.view.mailbox.reader(uids)
             for portion in portions(session, self.items, numbers, uids):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from imapd.imap.extension import Column, FetchItem, Need, Piece, Record
 from imapd.mailstore import contents
+from imapd.mailstore.runs import taken
 from imapd.mailstore.store import Message, Text
 from imapd.mime import header, parts
 from imapd.mime.pieces import slices
@@ -60,7 +61,7 @@ class Flags(FetchItem):
     def column(self, piece: Piece) -> Column:
         flags = piece.session.view.flags_of(piece.uids, piece.rows)
         lists = {each: writer.flag_list(each) for each in set(flags)}
-        return b"FLAGS %b", [lists[each] for each in flags]
+        return b"FLAGS %b", list(map(lists.__getitem__, flags))
 
     def render(self, record: Record) -> bytes:
         return b"FLAGS " + writer.flag_list(record.session.view.flags(record.uid))
@@ -85,8 +86,7 @@ class Size(FetchItem):
     name = "RFC822.SIZE"
 
     def column(self, piece: Piece) -> Column:
-        sizes = piece.snapshot.sizes
-        return b"RFC822.SIZE %d", [sizes[row] for row in piece.rows]
+        return b"RFC822.SIZE %d", taken(piece.snapshot.sizes, piece.rows)
 
     def render(self, record: Record) -> bytes:
         return b"RFC822.SIZE %d" % record.snapshot.sizes[record.row]
