@@ -19,6 +19,8 @@ Rules:
 5. A mail file is read without its access time being changed. procmail, which has the locks by then, waits a second
    where that is in the second of its writing, for programs that tell new mail by the two times: with somebody who
    reads what it delivers at once it would deliver one message a second, and nobody could read meanwhile.
+6. Who finds the file locked removes a dotlock that is nobody's, a reader too: many programs take the kernel's lock
+   first and wait for the dotlock with it, and most never look whether somebody is behind that.
 """
 
 import contextlib
@@ -71,6 +73,9 @@ def locked(path: bytes, words: Sequence[str], write: bool) -> Iterator[Locked]:
             mail = _taken(path, words, write, stack)
         except FileLocked as busy:
             busy.is_free = lambda: _seems_free(path, words, write)
+            if _has_dotlocks(words):
+                with contextlib.suppress(OSError):  # it stays where it is, then
+                    _remove_stale(path, path + b".lock")
             raise
         yield mail
 
@@ -87,9 +92,13 @@ def _taken(path: bytes, words: Sequence[str], write: bool, stack: contextlib.Exi
     return Locked(path, fd, dotlock)
 
 
+def _has_dotlocks(words: Sequence[str]) -> bool:
+    return bool({"dotlock", "dotlock_try"} & set(words))
+
+
 def _wants_dotlock(words: Sequence[str], write: bool) -> bool:
     """Rule 4."""
-    return bool({"dotlock", "dotlock_try"} & set(words)) and (write or not {"fcntl", "flock"} & set(words))
+    return _has_dotlocks(words) and (write or not {"fcntl", "flock"} & set(words))
 
 
 def _seems_free(path: bytes, words: Sequence[str], write: bool) -> bool:
@@ -97,8 +106,11 @@ def _seems_free(path: bytes, words: Sequence[str], write: bool) -> bool:
     that moment, goes to sleep for a second."""
     try:
         lock = path + b".lock"
-        if _wants_dotlock(words, write) and not _is_stale(path, lock, os.lstat(lock)):
-            return False
+        if _has_dotlocks(words):
+            if _is_stale(path, lock, os.lstat(lock)):
+                return True  # rule 6
+            if _wants_dotlock(words, write):
+                return False
     except OSError:
         pass
     try:

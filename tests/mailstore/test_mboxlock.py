@@ -131,13 +131,32 @@ def test_somebody_elses_dotlock_keeps_us_out_until_it_is_stale(path):
         pass
 
 
-def test_the_dotlock_of_a_process_that_has_ended_is_stale_at_once(path):
+def leave_dotlock(path: bytes) -> None:
+    """The dotlock of a worker that was killed."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with open(path + b".lock", "wb") as lock:
         lock.write(b"%d:%s" % (ended.pid, os.fsencode(os.uname().nodename)))
+
+
+def test_the_dotlock_of_a_process_that_has_ended_is_stale_at_once(path):
+    leave_dotlock(path)
     with locked(path, WORDS, write=True):
         pass
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_who_waits_with_the_kernel_s_lock_for_a_dotlock_that_is_nobody_s_is_set_free(path, write):
+    other = Other(HOLDS, path, b"lockf", b"%d" % fcntl.LOCK_EX)
+    other.hear()
+    with pytest.raises(FileLocked) as found, locked(path, WORDS, write):
+        pass
+    leave_dotlock(path)
+    assert found.value.is_free()  # it is worth a try
+    with pytest.raises(FileLocked) as found, locked(path, WORDS, write):
+        pass
+    assert not os.path.exists(path + b".lock") and not found.value.is_free()
+    other.end()
 
 
 def test_a_dotlock_of_this_host_from_before_its_boot_is_stale_also_if_its_process_id_is_in_use_again(path, monkeypatch):
