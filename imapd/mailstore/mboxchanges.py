@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 
 from imapd.mailstore import tree
 from imapd.mailstore.bench import Bench, explained, log
@@ -43,6 +43,8 @@ from imapd.model.names import INBOX
 _PIECE: Final = 1 << 20
 _HEADER: Final = 512 * 1024
 """A longer header of a client's goes on as body: what reads it looks at no more than 1 MB."""
+_AT_HAND: Final = 10_000
+"""So many headers may be in memory: 20 MB."""
 _LATEST: Final = 253_402_300_799  # the end of 9999: a From_ line has four digits for the year
 
 
@@ -59,6 +61,9 @@ class _Source:
     mask: int
     size: int
     date: int
+
+
+_Sources: TypeAlias = "Sequence[_Source] | _Copies"
 
 
 def append(bench: Bench, box: BoxRow, messages: Sequence[Spooled], words: Sequence[str]) -> Placed:
@@ -102,10 +107,10 @@ class _Adding:
         self._mail = mail
         self._names = names
         self._end = os.fstat(mail.fd).st_size
-        self._heads: list[bytes] = []
+        self._keywords = list(names.keywords)
         self._rows: list[MessageRow] = []
 
-    def run(self, sources: Sequence[_Source], buried: Sequence[tuple[BoxRow, list[MessageRow]]] = ()) -> Placed:
+    def run(self, sources: _Sources, buried: Sequence[tuple[BoxRow, list[MessageRow]]] = ()) -> Placed:
         """Write and commit; `buried` are messages of a mailbox that become graves with the same commit."""
         box, index = self._box, self._bench.index
         if not sources:
@@ -128,9 +133,7 @@ class _Adding:
             raise
         return Placed(box.uidvalidity, tuple([row.uid for row in self._rows]), ())
 
-    def begin_mailbox(
-        self, sources: Sequence[_Source], fresh: bytes, source: BoxRow, buried: Sequence[MessageRow]
-    ) -> None:
+    def begin_mailbox(self, sources: _Sources, fresh: bytes, source: BoxRow, buried: Sequence[MessageRow]) -> None:
         """Write into a file outside the tree, which becomes a mailbox by the commit that buries the messages."""
         box, index = self._box, self._bench.index
         self._compose(sources, 0)
@@ -144,31 +147,33 @@ class _Adding:
             insert(self._bench, goal, self._names, [row._replace(id=goal.id << 32 | row.uid) for row in self._rows])
             index.update_box(goal.id, new_stamp=str(Seen.of(os.fstat(self._mail.fd))), doubt=self._bench.now)
 
-    def _compose(self, sources: Sequence[_Source], place: int) -> int:
-        """Make rows and heads; how much is to be written."""
+    def _compose(self, sources: _Sources, place: int) -> int:
+        """Make rows; how much is to be written."""
         begin = place
         box = self._box
-        words = list(self._names.keywords)
         made = []
         for uid, source in enumerate(sources, box.uidnext):
             known_by = fingerprint(source.from_line, source.length, source.header)
             row = MessageRow(
                 message_id(box.id, uid), place, pack_mask(source.mask), known_by, source.mask, box.modseq + 1,
                 source.size, 0, source.date, 0)  # fmt: skip
-            base = None if place else Base(box.uidvalidity, box.uidnext + len(sources) - 1, tuple(words))
-            head = fields(wanted(box, row, words), source.length, source.cut, base) + source.header
-            octets = len(head) + source.length
+            octets = len(self._head(source, row, len(sources))) + source.length
             made.append(row._replace(octets=octets))
-            self._heads.append(source.from_line + head)
             place += len(source.from_line) + octets + 1
         self._rows = made
         return place - begin
 
-    def _write(self, sources: Sequence[_Source], separator: bytes) -> None:
+    def _head(self, source: _Source, row: MessageRow, messages: int) -> bytes:
+        box, words = self._box, self._keywords
+        base = None if row.place else Base(box.uidvalidity, box.uidnext + messages - 1, tuple(words))
+        return fields(wanted(box, row, words), source.length, source.cut, base) + source.header
+
+    def _write(self, sources: _Sources, separator: bytes) -> None:
         offset = self._end
         gathered = bytearray(separator)
-        for source, head in zip(sources, self._heads, strict=True):
-            for piece in chain([head], source.body, [b"\n"]):
+        for source, row in zip(sources, self._rows, strict=True):
+            head = self._head(source, row, len(sources))
+            for piece in chain([source.from_line, head], source.body, [b"\n"]):
                 gathered += piece
                 if len(gathered) >= _PIECE:
                     pwrite_all(self._mail.fd, bytes(gathered), offset)
@@ -240,12 +245,36 @@ def _transfer(
         goal = look_whole(bench, goal.id, mail)
         box, names = bench.box(box_id), bench.names(goal)
         rows = bench.index.rows(box_id, uids)
-        source_names = bench.names(box)
-        masks = {mask: translated(mask, source_names, names) for mask in dict.fromkeys([row.mask for row in rows])}
-        sources = [_copied(bench, other, row, masks[row.mask]) for row in rows]
+        sources = _copies(bench, other, rows, bench.names(box), names)
         buried = [(box, rows)] if is_move and rows else []
         placed = _Adding(bench, goal, mail, names).run(sources, buried)
         return Placed(placed.uidvalidity, placed.uids, tuple([row.uid for row in rows]))
+
+
+def _copies(bench: Bench, mail: Locked, rows: Sequence[MessageRow], before: FlagNames, names: FlagNames) -> _Sources:
+    """Messages of a locked file, to be added elsewhere, where their flags have other names."""
+    masks = {mask: translated(mask, before, names) for mask in dict.fromkeys([row.mask for row in rows])}
+    copies = _Copies(bench, mail, rows, masks)
+    return list(copies) if len(rows) <= _AT_HAND else copies
+
+
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """Many copies: their headers, which would be 2 GB of a million, are read once for the rows and once to be written.
+
+    masks: what their flags are to be.
+    """
+
+    bench: Bench
+    mail: Locked
+    rows: Sequence[MessageRow]
+    masks: dict[int, int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[_Source]:
+        return (_copied(self.bench, self.mail, row, self.masks[row.mask]) for row in self.rows)
 
 
 def _copied(bench: Bench, mail: Locked, row: MessageRow, mask: int) -> _Source:
@@ -296,8 +325,8 @@ def empty_inbox_into(bench: Bench, name: str, words: Sequence[str]) -> None:
         inbox = look_whole(bench, inbox.id, mail)
         rows = bench.index.rows(inbox.id)
         goal = BoxRow(0, name, directory, uidvalidity, 1, 1, 0, "", "", "", 0.0, 0, 0, "")  # until the commit
-        names, source_names = bench.names(goal), bench.names(inbox)
-        sources = [_copied(bench, mail, row, translated(row.mask, source_names, names)) for row in rows]
+        names = bench.names(goal)
+        sources = _copies(bench, mail, rows, bench.names(inbox), names)
         try:
             _Adding(bench, goal, target, names).begin_mailbox(sources, fresh, inbox, rows)
         except UnknownOutcome:

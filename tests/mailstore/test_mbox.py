@@ -138,6 +138,25 @@ def test_after_our_own_writing_only_that_of_others_is_looked_for(worker, file, m
     assert starts == [0]
 
 
+@pytest.mark.parametrize("at_hand", [0, 10_000])
+def test_many_messages_are_copied_as_few_are(worker, file, monkeypatch, at_hand):
+    monkeypatch.setattr(mboxchanges, "_AT_HAND", at_hand)
+    view = worker.open()
+    assert len(view.snapshot().uids) == 3
+    view.change_flags([2], FlagChange.ADD, frozenset({"\\Seen", "Word"}))
+    worker.ann.create("Work")
+    view.copy([1, 2, 3], "Work")
+    view.move([2, 3], "INBOX")
+    view.close()
+    worker = again(worker)
+    assert worker.texts("Work") == {number: to_wire(text(number)) for number in (1, 2, 3)}
+    assert worker.look("Work") == {1: frozenset(), 2: {"\\Seen", "Word"}, 3: frozenset()}
+    assert subjects(worker) == {1: 1, 4: 2, 5: 3}
+    worker.ann.rename("INBOX", "Old")
+    assert subjects(worker, "Old") == {1: 1, 2: 2, 3: 3}
+    worker.store.close()
+
+
 @pytest.mark.parametrize("begin", [b" odd\n", b"\todd\n", b"Lines: 3\n"])
 def test_a_header_that_begins_oddly_stays_as_it_is(worker, file, begin):
     odd = begin + text(4)
