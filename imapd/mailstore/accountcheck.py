@@ -105,7 +105,8 @@ def _examine_runs(sight: Sight, box: BoxRow, messages: Messages) -> None:
 
 def _are_good(sight: Sight, path: bytes, stamp: RunStamp, messages: Messages) -> bool:
     file = RunFile(path, stamp)
-    file.refresh()
+    while file.refresh():
+        pass
     sight.pace(len(file) * ENTRY // 8)  # its columns
     uids = messages.uids
     missing = len(file.missing(uids))

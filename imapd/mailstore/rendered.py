@@ -119,7 +119,8 @@ class Rendered:
         self._files[what] = file  # the last one is the one that was used last
         if len(self._files) > FILES + 1:
             del self._files[next(iter(self._files))]
-        file.refresh()
+        while file.refresh():
+            self._loop.breathe()
         return file
 
     def _keep(self, what: bytes, runs: Sequence[Run], anew: bool) -> None:

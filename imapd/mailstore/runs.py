@@ -45,6 +45,7 @@ _COLUMNS: Final = 3 + MARKS  # of 32 bits each
 _SCATTERED: Final = 64 * 1024
 LARGEST: Final = 64 * 1024
 """Octets of a run that is kept: whoever reads runs has those of some hundred messages in memory."""
+_AT_ONCE: Final = 64  # blocks that are read before others get their turn, in about a millisecond
 
 Cut = tuple[int, int]
 """The first text of a run that is wanted, and the one behind the last: (0, MARKS + 1) is the whole run."""
@@ -188,8 +189,8 @@ class RunFile:
     def __len__(self) -> int:
         return len(self._uids)
 
-    def refresh(self) -> None:
-        """Read what was added since. Quick where that is little."""
+    def refresh(self) -> bool:
+        """Read what was added since, or a part of that where it is much: then True, and there is more. Quick."""
         try:
             seen = os.stat(self.path, follow_symlinks=False)
             is_other = (seen.st_dev, seen.st_ino) != self._identity or seen.st_size < self._end
@@ -197,11 +198,12 @@ class RunFile:
                 self.forget()
             if seen.st_size > self._end:
                 with self._opened() as fd:
-                    self._read_on(fd, seen.st_size)
+                    return self._read_on(fd, seen.st_size)
         except FileNotFoundError:
             self.forget()
         except OSError:
             self.is_broken = True
+        return False
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -221,17 +223,20 @@ class RunFile:
         finally:
             os.close(fd)
 
-    def _read_on(self, fd: int, size: int) -> None:
-        while self._end < size and not self.is_broken:
+    def _read_on(self, fd: int, size: int) -> bool:
+        """Some of the blocks; whether there are more."""
+        for _ in range(_AT_ONCE):
+            if self._end >= size or self.is_broken:
+                return False
             start = os.pread(fd, _BLOCK.size, self._end)
             if len(start) < _BLOCK.size:
-                return  # somebody is writing it
+                return False  # somebody is writing it
             magic, count, octets, check = _BLOCK.unpack(start)
             columns = self._end + _BLOCK.size
             runs = columns + 4 * _COLUMNS * count
             end = runs + octets + _TAIL.size
             if magic == _BLOCK_MAGIC and end > size:
-                return
+                return False
             packed = os.pread(fd, runs - columns, columns) if magic == _BLOCK_MAGIC else b""
             is_whole = crc32(packed, crc32(_BLOCK.pack(magic, count, octets, 0))) == check
             if (
@@ -240,10 +245,11 @@ class RunFile:
                 or os.pread(fd, _TAIL.size, end - _TAIL.size) != _TAIL.pack(_TAIL_MAGIC, check)
             ):
                 self.is_broken = True
-                return
+                return False
             self._take(packed, count, runs)
             self._end = end
             self.blocks += 1
+        return True
 
     def _take(self, packed: bytes, count: int, start: int) -> None:
         """Put the columns of a block to those that are known."""

@@ -9,7 +9,7 @@ import pytest
 from imapd.mailstore import runs
 from imapd.mailstore.message import read_at
 from imapd.mailstore.render import cut, cuts_of
-from imapd.mailstore.rendered import DIRECTORY, files, subjects
+from imapd.mailstore.rendered import DIRECTORY, Rendered, files, path_of, subjects
 from imapd.mailstore.runs import LARGEST, MARKS, Identity, Messages, Run, RunFile, RunStamp, append
 from imapd.mailstore.store import Text
 from imapd.model.flags import FlagChange
@@ -33,7 +33,8 @@ def messages(*uids, size=100, date=7):
 
 def reader(path, stamp=STAMP):
     file = RunFile(path, stamp)
-    file.refresh()
+    while file.refresh():
+        pass
     return file
 
 
@@ -75,6 +76,17 @@ def test_blocks_that_overlap_cost_what_is_in_them_and_not_the_whole_file(path, m
     assert read(file, messages(1, 1000, 2002)) == [run(uid, "late").octets for uid in (1, 1000, 2002)]
     assert len(file) == 2_002
     assert 0 < sum(ordered) < 5 * 2_002
+
+
+def test_others_get_their_turn_while_a_file_of_many_blocks_is_read(tmp_path):
+    root = os.fsencode(tmp_path)
+    path = path_of(root, STAMP.box, STAMP.uidvalidity, b"")
+    os.mkdir(os.path.dirname(path))
+    for uid in range(1, 301):
+        append(path, STAMP, [run(uid)], 0o600)
+    loop = PlainLoop()
+    assert Rendered(root, STAMP.box, STAMP.uidvalidity, loop, 0o600).missing(array("I", range(1, 302))) == [301]
+    assert loop.breaths >= 4
 
 
 def test_what_others_add_is_seen(path):
