@@ -146,8 +146,8 @@ class LocalAccount:
 
     def spool(self) -> LocalSpool:
         core = self._core
-        name = maildir.new_base(core.loop.time(), 0, 0).partition(b",")[0]
-        return LocalSpool(core.root + b"/tmp/" + name, core.settings.file_mode, core.settings.dir_mode)
+        path = core.root + b"/tmp/" + maildir.new_unique(core.loop.time())
+        return LocalSpool(path, core.settings.file_mode, core.settings.dir_mode)
 
     def append(self, name: str, messages: Sequence[Incoming]) -> Placed:
         arrival = Arrival(name, [_own(message) for message in messages], messages)
@@ -187,6 +187,7 @@ class LocalAccount:
 
     def set_quota(self, limits: Limits | None) -> None:
         self._core.locked(lambda bench: quotafile.set_limits(bench, limits))
+        self._core.are_own_limits_known = False
 
     def catch_up(self) -> None:
         for row in self._rows():

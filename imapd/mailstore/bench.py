@@ -65,7 +65,7 @@ class Bench:
 
     def scratch(self) -> bytes:
         """The path of a new file in tmp/."""
-        return self.root + b"/tmp/" + maildir.new_base(self.now, 0, 0).partition(b",")[0]
+        return self.root + b"/tmp/" + maildir.new_unique(self.now)
 
 
 _NO_SPACE: Final = {errno.ENOSPC}

@@ -193,11 +193,12 @@ def _copied(bench: Bench, box_id: int, rows: Sequence[MessageRow], goal_id: int)
     made: list[MessageRow] = []
     try:
         for row in rows:
-            # Each under a name of its own: the first part of the one that it is to have in cur/.
-            copy = newcomer(bench, b"", masks[row.mask], row.size, row.octets, row.date)
-            copy = copy._replace(file=b"tmp/" + (copy.base or b"").partition(b",")[0])
-            made.append(copy)
-            maildir.link_or_copy(path_of(bench, box, row), bench.root + b"/" + copy.file, bench.settings.file_mode)
+            # Each under a name of its own: what the one that it is to have in cur/ begins with.
+            _, _, _, _, mask, _, size, octets, date, _ = row
+            unique = maildir.new_unique(bench.now)
+            base = b"%s,S=%d,W=%d" % (unique, octets, size) if octets else unique
+            made.append(MessageRow(0, ELSEWHERE, b"tmp/" + unique, base, masks[mask], 0, size, octets, date, 1))
+            maildir.link_or_copy(path_of(bench, box, row), bench.root + b"/tmp/" + unique, bench.settings.file_mode)
         _make_names_durable(bench, len(rows))
         return _place(bench, goal, names, made, [row.uid for row in rows])
     except UnknownOutcome:

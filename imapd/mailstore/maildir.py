@@ -46,6 +46,7 @@ _FIELD = re.compile(rb",([SW])=(\d{1,18})(?=[,:]|$)")
 _SIZES = re.compile(rb",S=(\d{1,18}),W=(\d{1,18})$")  # the fields as ours and Dovecot's names have them
 _TIME = re.compile(rb"(\d{1,12})\.(?:.*?M(\d{1,6}))?")
 _counter = count()
+_process, _token = 0, b""  # see _begin_names
 _host = re.sub(rb"[^A-Za-z0-9.-]", b"_", os.fsencode(socket.gethostname())) or b"localhost"
 
 
@@ -61,12 +62,25 @@ class Found(NamedTuple):
     counted: bool
 
 
+def new_unique(now: float) -> bytes:
+    """What a base name begins with that no other file ever had. It may be the name of a file in tmp/."""
+    seconds, fraction = divmod(now, 1)
+    return b"%d.M%06dP%dQ%dR%s" % (seconds, fraction * 1e6, _process, next(_counter), _token)
+
+
 def new_base(now: float, octets: int, size: int) -> bytes:
     """A base name that no other file ever had."""
-    seconds, fraction = divmod(now, 1)
-    token = os.urandom(4).hex().encode()
-    unique = b"%d.M%06dP%dQ%dR%s.%s" % (seconds, fraction * 1e6, os.getpid(), next(_counter), token, _host)
-    return b"%s,S=%d,W=%d" % (unique, octets, size)
+    return b"%s,S=%d,W=%d" % (new_unique(now), octets, size)
+
+
+def _begin_names() -> None:
+    """Give this process names of its own: also where it has the number, and the time, of one that is gone."""
+    global _process, _token
+    _process, _token = os.getpid(), os.urandom(4).hex().encode() + b"." + _host
+
+
+_begin_names()
+os.register_at_fork(after_in_child=_begin_names)
 
 
 def base_of(file: bytes) -> bytes:

@@ -272,7 +272,7 @@ class _Look:
         source = self._folder + b"/new/" + name
         try:
             if maildir.is_too_long(target) or not maildir.rename_aside(source, self._folder + b"/cur/" + target):
-                target = maildir.new_base(self._bench.now, 0, 0).partition(b",")[0] + b":2,"
+                target = maildir.new_unique(self._bench.now) + b":2,"
                 os.rename(source, self._folder + b"/cur/" + target)
         except OSError:
             self._unsure = True  # it went away, or the disk refuses: the next look tells

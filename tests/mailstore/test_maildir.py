@@ -774,3 +774,18 @@ def test_an_account_that_is_known_is_opened_in_a_thread_only_where_that_waits_fo
     loop = PlainLoop()
     Worker(home, loop)
     assert len(loop.offloaded) == (0 if in_memory else 1)
+
+
+def test_names_do_not_repeat_at_the_same_time_nor_in_a_process_that_is_forked():
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, maildir.new_unique(1.5))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs, ours = os.read(read, 255), [maildir.new_unique(1.5) for _ in range(3)]
+    os.close(read)
+    os.close(write)
+    # Also where it gets the number of a process that is gone.
+    assert theirs.partition(b"R")[2] != ours[0].partition(b"R")[2]
+    assert len({*ours, theirs}) == 4

@@ -14,7 +14,6 @@ from imapd.imap.commands.names import read_name
 from imapd.imap.extension import Extension
 from imapd.imap.session import Session
 from imapd.mailstore.errors import NoSuchMailbox
-from imapd.mailstore.quota import NO_LIMITS
 from imapd.mailstore.store import Incoming, Placed, Spool
 from imapd.model.errors import BadSyntax, Refused
 from imapd.model.flags import RECENT, Flags
@@ -84,11 +83,15 @@ class Append(Command):
                 raise BadSyntax("That is no name of a mailbox.")
             return None
         name = read_name(scan)
+        before = [piece for piece in offer.so_far.pieces if isinstance(piece, Literal) and piece.sink is not None]
         _check_size(session, offer.size)
-        _check_number(session, offer)
-        if not session.account.exists(name):
+        if before:
+            _check_number(session, len(before))
+        elif not session.account.exists(name):
             raise Refused(NoSuchMailbox.default_text, code="TRYCREATE")
-        _check_room(session, offer)
+        if session.account.is_limited():
+            octets = sum(literal.size for literal in before) + offer.size
+            session.account.quota().require_room(octets, len(before) + 1)
         return Intake(session.account.spool())
 
     @classmethod
@@ -133,21 +136,9 @@ def _check_size(session: Session, size: int) -> None:
         raise Refused("An empty message cannot be appended.", code="CANNOT")  # RFC 3502 section 4
 
 
-def _check_room(session: Session, offer: LiteralOffered) -> None:
-    """Raises OverQuota where the messages so far and this one will not fit."""
-    if session.account.limits() != NO_LIMITS:
-        before = _messages_before(offer)
-        octets = sum(literal.size for literal in before) + offer.size
-        session.account.quota().require_room(octets, len(before) + 1)
-
-
-def _messages_before(offer: LiteralOffered) -> list[Literal]:
-    return [piece for piece in offer.so_far.pieces if isinstance(piece, Literal) and piece.sink is not None]
-
-
-def _check_number(session: Session, offer: LiteralOffered) -> None:
-    before = len(_messages_before(offer))
-    if before and not session.offers.has("MULTIAPPEND"):
+def _check_number(session: Session, before: int) -> None:
+    """Whether another message may come behind so many."""
+    if not session.offers.has("MULTIAPPEND"):
         raise BadSyntax("APPEND takes one message at a time.")
     if before >= MESSAGES:
         raise Refused(f"An APPEND may have {MESSAGES} messages.", code="LIMIT")
