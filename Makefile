@@ -58,6 +58,7 @@ bench-directories: $(STAMP)-test
 fuzz: $(STAMP)-test
 	$(BIN)/python tests/fuzz/fuzz_wire.py --seconds $(FUZZ_SECONDS)
 	$(BIN)/python tests/fuzz/fuzz_mime.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/fuzz/fuzz_mbox.py --seconds $(FUZZ_SECONDS)
 
 hostile: $(STAMP)-test
 	$(BIN)/python tests/fuzz/hostile_names.py --names 1000000

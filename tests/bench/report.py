@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ def machine(folder: Path, dovecot: str, command: str) -> dict[str, str]:
         "load": "load of the machine when it began: " + " ".join(f"{one:.1f}" for one in os.getloadavg()),
         "imapd": f"commit {commit.strip() or 'unknown'}, Python {platform.python_version()} "
         f"({platform.python_compiler()}), gevent {metadata.version('gevent')}",
-        "python": sys.executable,
         "dovecot": dovecot,
     }
 
@@ -201,9 +199,7 @@ def document(data: dict[str, Any]) -> str:
     """RESULTS.md of a run."""
     where, figures = data["where"], data["figures"]
     parts = [PREFACE.format(command=where["command"])]
-    parts.append(
-        "\n".join(f"- {key}: {value}" for key, value in where.items() if key not in ("command", "python")) + "\n"
-    )
+    parts.append("\n".join(f"- {key}: {value}" for key, value in where.items() if key != "command") + "\n")
     parts.append(table(figures) + "\n")
     if busy := busy_client(figures):
         parts.append(f"The client took as much processor time as one of the servers in: {'; '.join(busy)}.\n")

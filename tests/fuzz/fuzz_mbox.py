@@ -5,19 +5,17 @@
 Time is counted in steps (octets that were looked at), not by a clock.
 """
 
-import argparse
 import os
-import random
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from imapd.mailstore.mboxfile import Scan, read_head  # noqa: E402
+from tests.conftest import CORPUS  # noqa: E402
+from tests.fuzz.fuzzing import Fuzzer  # noqa: E402
 
 LARGEST = 40_000
-CORPUS = Path("/work/shared/corpus/mbox")
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
 TOKENS = [
     b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b"From ", b"\nFrom ", b"\n\nFrom ", FROM, b"\n" + FROM, b"From -\n", b">From ",
@@ -27,8 +25,8 @@ TOKENS = [
 ]  # fmt: skip
 
 
-def seeds():
-    """What is changed: small mailboxes."""
+def _seeds():
+    """Small mailboxes."""
     text = b"Subject: one\nFrom: ann@example.org\n\nHello.\n\n>From me\n"
     made = [
         b"".join([FROM + text + b"\n"] * 3),
@@ -37,13 +35,16 @@ def seeds():
         ),
         (FROM + text + b"\n").replace(b"\n", b"\r\n") * 2,
     ]
-    return made + [data for path in sorted(CORPUS.glob("*.mbox")) if len(data := path.read_bytes()) <= LARGEST]
+    return made + [
+        data for path in sorted((CORPUS / "mbox").glob("*.mbox")) if len(data := path.read_bytes()) <= LARGEST
+    ]
 
 
-def mutate(seed, mailboxes):
+SEEDS = _seeds()
+
+
+def mutate(choose, data):
     """A mailbox with a few random changes."""
-    choose = random.Random(seed)
-    data = choose.choice(mailboxes)
     for _ in range(choose.randrange(1, 10)):
         at, length = choose.randrange(len(data) + 1), choose.choice((1, 2, 10, 100))
         what = choose.randrange(6)
@@ -84,21 +85,7 @@ def check(data):
         os.close(fd)
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seconds", type=float, default=10)
-    arguments.add_argument("--seed", type=int, default=0)
-    options = arguments.parse_args()
-    ends, done, mailboxes = time.monotonic() + options.seconds, 0, seeds()
-    while time.monotonic() < ends:
-        try:
-            check(mutate(options.seed * 1_000_000_000 + done, mailboxes))
-        except Exception:
-            print(f"seed {options.seed}, iteration {done}", file=sys.stderr)
-            raise
-        done += 1
-    print(f"{done} mailboxes, nothing found")
-
+FUZZER = Fuzzer(SEEDS, mutate, lambda choose, data: check(data))
 
 if __name__ == "__main__":
-    main()
+    FUZZER.main(__doc__)

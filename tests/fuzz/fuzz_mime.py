@@ -3,19 +3,15 @@
     python tests/fuzz/fuzz_mime.py --seconds 60 --seed 1
 
 The mail at hand (tests/data/mail, and the corpus where it lies beside the checkout) is changed at random and read in
-every way there is. With atheris installed it steers the changes by coverage; without it they are plain random.
-A message that breaks a promise is written to a file, with what it needs to be run again.
+every way there is.
 """
 
-import argparse
-import random
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from tests.fuzz.fuzzing import Fuzzer  # noqa: E402
 from tests.mime.mails import mails  # noqa: E402
 from tests.mime.promises import check  # noqa: E402
 
@@ -64,49 +60,7 @@ def place(choose, data):
     return found + choose.randrange(len(mark) + 1) if mark and found >= 0 else at
 
 
-def run(seed, iterations=None, seconds=None):
-    """Try changed mails until there were enough, or the time is over; returns how many."""
-    ends = None if seconds is None else time.monotonic() + seconds
-    done = 0
-    while (iterations is None or done < iterations) and (ends is None or time.monotonic() < ends):
-        choose = random.Random(f"{seed}/{done}")
-        data = mutate(choose, choose.choice(SEEDS))
-        try:
-            check(data)
-        except Exception:
-            with tempfile.NamedTemporaryFile(prefix="fuzz_mime-", suffix=".eml", delete=False) as kept:
-                kept.write(data)
-            print(f"seed {seed}, iteration {done}: {kept.name}", file=sys.stderr)
-            raise
-        done += 1
-    return done
-
-
-def run_atheris(atheris, seconds, seed):
-    """Let atheris choose the octets, and changes of real mail that follow from them."""
-
-    def one(data):
-        choose = random.Random(data)
-        check(data)
-        check(mutate(choose, choose.choice(SEEDS)))
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}"], one)
-    atheris.Fuzz()
-
-
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    arguments.add_argument("--seconds", type=float, default=60)
-    arguments.add_argument("--seed", type=int, default=1)
-    chosen = arguments.parse_args()
-    try:
-        import atheris
-    except ImportError:
-        print(run(chosen.seed, seconds=chosen.seconds), "messages read")
-    else:
-        run_atheris(atheris, chosen.seconds, chosen.seed)
-
+FUZZER = Fuzzer(SEEDS, mutate, lambda choose, data: check(data))
 
 if __name__ == "__main__":
-    main()
+    FUZZER.main(__doc__)

@@ -7,11 +7,8 @@ random methods of a Scanner. With atheris installed it steers the changes by cov
 An input that breaks the promise is printed, with what it needs to be run again.
 """
 
-import argparse
-import random
 import re
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
@@ -20,6 +17,7 @@ from imapd.model.errors import BadSyntax  # noqa: E402
 from imapd.model.names import BadName, Pattern, check_new  # noqa: E402
 from imapd.wire.framer import Framer, Line, LiteralOffered  # noqa: E402
 from imapd.wire.scanner import Scanner  # noqa: E402
+from tests.fuzz.fuzzing import Fuzzer  # noqa: E402
 from tests.wire.readers import READERS  # noqa: E402
 
 MAX_LINE = 2_000
@@ -220,48 +218,7 @@ def look_at(value):
         bytes(value)
 
 
-def run(seed, iterations=None, seconds=None):
-    """Try changed seeds until there were enough, or the time is over; returns how many."""
-    ends = None if seconds is None else time.monotonic() + seconds
-    done = 0
-    while (iterations is None or done < iterations) and (ends is None or time.monotonic() < ends):
-        choose = random.Random(f"{seed}/{done}")
-        data = mutate(choose, choose.choice(SEEDS))
-        try:
-            try_octets(choose, data)
-        except Exception:
-            print(f"seed {seed}, iteration {done}: {data!r}", file=sys.stderr)
-            raise
-        done += 1
-    return done
-
-
-def run_atheris(atheris, seconds, seed):
-    """Let atheris choose the octets; what is chosen beside them follows from them."""
-
-    def one(data):
-        choose = random.Random(data)
-        try_octets(choose, data)
-        try_octets(choose, mutate(choose, data))
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed}"], one)
-    atheris.Fuzz()
-
-
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    arguments.add_argument("--seconds", type=float, default=60)
-    arguments.add_argument("--seed", type=int, default=1)
-    chosen = arguments.parse_args()
-    try:
-        import atheris
-    except ImportError:
-        done = run(chosen.seed, seconds=chosen.seconds)
-        print(f"{done} inputs, and nothing but BadSyntax came out")
-    else:
-        run_atheris(atheris, chosen.seconds, chosen.seed)
-
+FUZZER = Fuzzer(SEEDS, mutate, try_octets)
 
 if __name__ == "__main__":
-    main()
+    FUZZER.main(__doc__)

@@ -18,6 +18,7 @@ from imapd.mailstore.mboxtree import level_to_disk, name_of
 from imapd.mailstore.message import to_wire
 from imapd.mailstore.rebuild import GAP
 from imapd.model.flags import FlagChange
+from tests.conftest import CORPUS
 from tests.mailstore.maildirhouse import WIRE, Crash, Worker
 
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
@@ -469,14 +470,11 @@ def _without_fields(data: bytes) -> bytes:
     return re.sub(rb"(?m)^(?:Content-Length: \d+ *\n(?:Lines: \d+\n)?|(?:X-)?Status:[ \w]*\n)", b"", data)
 
 
-CORPUS = Path("/work/shared/corpus/mbox")
-
-
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mail is not beside the checkout")
 @pytest.mark.parametrize("name", ["content-length", "issue1189", "simple", "unmunged"])
 def test_real_mailboxes_come_out_octet_by_octet_also_after_being_rewritten(tmp_path, name):
     file = tmp_path / "ann"
-    data = (CORPUS / f"{name}.mbox").read_bytes()
+    data = (CORPUS / "mbox" / f"{name}.mbox").read_bytes()
     file.write_bytes(data)
     worker = Worker(file)
     first = worker.texts()

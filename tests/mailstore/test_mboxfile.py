@@ -4,7 +4,6 @@ import os
 import random
 import re
 import time
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,8 @@ from imapd.mailstore import mboxfile
 from imapd.mailstore.mboxfile import Scan, date_of, is_from_line, read_head
 from imapd.mailstore.mboxheader import Base, Wanted, fields, kept, parse, patches
 from imapd.mailstore.mboxusual import HEADER_LIMIT
-from tests.fuzz.fuzz_mbox import check, mutate, seeds
+from tests.conftest import CORPUS
+from tests.fuzz.fuzz_mbox import SEEDS, check, mutate
 
 FROM = b"From ann@example.org Mon Nov 23 10:00:00 2026\n"
 HEAD = b"Subject: one\nFrom: ann@example.org\n\n"
@@ -143,15 +143,12 @@ def test_messages_are_found_across_pieces(split, monkeypatch):
         assert split(data) == texts
 
 
-CORPUS = Path("/work/shared/corpus/mbox")
-
-
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real mail is not beside the checkout")
 @pytest.mark.parametrize(("name", "count"), [("content-length", 29), ("issue1189", 4), ("simple", 3), ("unmunged", 2)])
 def test_real_mailboxes_are_split_where_their_programs_meant_it(name, count):
-    data = (CORPUS / f"{name}.mbox").read_bytes()
+    data = (CORPUS / "mbox" / f"{name}.mbox").read_bytes()
     starts = [match.start() for match in re.finditer(rb"(?m)^(?:\xef\xbb\xbf)?From (?:-|\d)", data)]
-    with open(CORPUS / f"{name}.mbox", "rb") as file:
+    with open(CORPUS / "mbox" / f"{name}.mbox", "rb") as file:
         found = list(Scan(file.fileno(), 0, len(data)))
     assert [message.offset for message in found] == starts
     assert len(starts) == count
@@ -274,7 +271,8 @@ def test_a_head_is_read_as_the_scan_read_it(tmp_path):
 
 @pytest.mark.parametrize("seed", range(300))
 def test_any_octets_are_covered_in_linear_time(seed):
-    check(mutate(seed, seeds()))
+    choose = random.Random(seed)
+    check(mutate(choose, choose.choice(SEEDS)))
 
 
 def nothing_usual(data, at, base, has_cr):
@@ -292,7 +290,9 @@ def test_usual_messages_are_what_the_rules_make_of_them(seed, tmp_path, monkeypa
         FROM + b"Status: RO\n X\nA: b\n" + FROM + b"\n", FROM + b"Content-Length: 80\n\n\n" + usual,
     )  # fmt: skip
     chance = random.Random(seed)
-    data = b"".join([chance.choice((usual, chance.choice(odd), mutate(seed, seeds())[:200])) for _ in range(200)])
+    data = b"".join(
+        [chance.choice((usual, chance.choice(odd), mutate(chance, chance.choice(SEEDS))[:200])) for _ in range(200)]
+    )
     path = tmp_path / "mbox"
     path.write_bytes(data)
     monkeypatch.setattr(mboxfile, "PIECE", 500)

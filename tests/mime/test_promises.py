@@ -179,4 +179,4 @@ def test_no_expression_repeats_a_repetition():
 
 
 def test_mail_that_was_changed_at_random_is_read():
-    assert fuzz_mime.run(seed=1, iterations=300) == 300
+    assert fuzz_mime.FUZZER.run(seed=1, iterations=300) == 300
