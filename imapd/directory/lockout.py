@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from imapd.directory.authcache import Expiring
 from imapd.directory.person import Person
-from imapd.directory.tries import TROUBLE, Answer, Entry, Rules, TriesFile
+from imapd.directory.tries import TROUBLE, Answer, Busy, Entry, Rules, TriesFile
 from imapd.model.loop import Loop
 
 log = logging.getLogger("imapd.directory")
@@ -44,6 +44,10 @@ _LONGEST_WAIT = 8.0
 
 # The file is swept that often; a row is of a failure, and few are needed after a day.
 _SWEEP = 600.0
+
+# Short deeds after which the log is brought into the file, which waits for the disk. SQLite would do so after a
+# thousand pages.
+_TIDY = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Lockout:
         self._seen: Expiring[Hashable, bool] = Expiring(loop, rules.tries_interval)
         self._lock = loop.lock()
         self._swept = loop.monotonic()
+        self._short = 0  # deeds that were done without a thread, or could have been
         self._path = path
         self._file: TriesFile | None = self._open()
 
@@ -114,7 +119,7 @@ class Lockout:
         network = self.network(peer)
         if network is None or not self._rules.enforce:
             return False
-        return self._do(lambda file: file.locked(person.identity, network, self._loop.time()))
+        return self._do(lambda file: file.locked(person.identity, network, self._loop.time()), is_short=True)
 
     def begin(self, person: Person, password: bytes, peer: str) -> Try | str:
         """May this password be asked about? A Try, or why not, for the log."""
@@ -131,7 +136,7 @@ class Lockout:
         until = self._loop.monotonic() + _PATIENCE
         rest = _LOOK_AGAIN
         while True:
-            ruling = self._do(lambda file: file.begin(*key, self._loop.time()))
+            ruling = self._do(lambda file: file.begin(*key, self._loop.time()), is_short=True)
             if ruling.answer is not Answer.LATER or self._loop.monotonic() + rest > until:
                 break
             self._loop.sleep(rest)
@@ -151,7 +156,7 @@ class Lockout:
             self._count(network, -1)
         person = tried.person
         key = (person.identity, person.dn, network, tried.digest)
-        if self._do(lambda file: file.end(*key, right, self._loop.time())):
+        if self._do(lambda file: file.end(*key, right, self._loop.time()), is_short=True):
             self._tell_of_lock(person, network)
 
     def entries(self) -> list[Entry]:
@@ -180,7 +185,9 @@ class Lockout:
 
     def _open(self) -> TriesFile:
         try:
-            return TriesFile(self._path, self._rules)
+            file = TriesFile(self._path, self._rules)
+            file.be_brief()
+            return file
         except TROUBLE as error:
             return self._without_file(error)
 
@@ -189,19 +196,33 @@ class Lockout:
         self._path = None
         return TriesFile(None, self._rules)
 
-    def _do(self, deed: Callable[[TriesFile], Result]) -> Result:
+    def _do(self, deed: Callable[[TriesFile], Result], is_short: bool = False) -> Result:
         with self._lock:
             # Who is killed while he waits for a thread leaves it at work, with a file that nobody uses then.
             file, self._file = self._file or self._open(), None
             if self._path is not None:
                 try:
-                    result = self._loop.offload(deed, file)
+                    result = self._done(deed, file, is_short)
                     self._file = file
                     return result
                 except TROUBLE as error:
                     file = self._without_file(error)
             self._file = file
             return deed(file)  # in memory: too short for a thread, and nobody is killed within
+
+    def _done(self, deed: Callable[[TriesFile], Result], file: TriesFile, is_short: bool) -> Result:
+        """What is short is done in the loop where no other worker writes just now: it waits for no disk, and a thread,
+        which asks for the interpreter at each statement, takes three times as long. Raises what TROUBLE is."""
+        if is_short:
+            self._short += 1
+            if self._short % _TIDY == 0:
+                self._loop.offload(file.tidy)
+            try:
+                result: Result = deed(file)
+                return result
+            except Busy:
+                pass
+        return self._loop.offload(lambda: file.patiently(deed))
 
 
 _REASONS = {

@@ -7,19 +7,23 @@ refused without asking. A row of `lock` shuts an entry for a network, or for all
 2. An attempt is written down before the directory is asked. Nobody gains by asking many things at once or by cutting
    the line, and what a killed worker leaves behind counts as wrong.
 3. Of a password there is only a short digest, keyed by a secret that is never on the disk.
-4. The methods block, for milliseconds: they are called by way of the loop's thread pool, one at a time.
+4. The methods block, for milliseconds: they are called by way of the loop's thread pool, one at a time. Only who is
+   brief (`be_brief`) waits for nothing in `begin`, `end` and `locked`.
 """
 
 import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 # What a method raises where the file or the disk is at fault.
 TROUBLE = (sqlite3.Error, OSError)
+
+Result = TypeVar("Result")
 
 # How long, in seconds, a worker waits for the others, and how often it looks where SQLite does not wait by itself.
 _PATIENCE = 5.0
@@ -94,6 +98,10 @@ class Entry:
     until: float | None
 
 
+class Busy(sqlite3.OperationalError):
+    """Another worker is writing; nothing was done."""
+
+
 class TriesFile:
     """The file, open. path None: in this process's memory alone."""
 
@@ -107,6 +115,7 @@ class TriesFile:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._db = sqlite3.connect(path or ":memory:", timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        self._is_patient = True
         if path is not None:
             # The last failures may be lost in a power cut, the file may not: no fsync for each wrong password.
             self._begin_log()
@@ -124,6 +133,26 @@ class TriesFile:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
             time.sleep(_LOOK_AGAIN)
+
+    def be_brief(self) -> None:
+        """Wait for nothing from now on: neither for others, where Busy is raised, nor for the disk. `tidy` is to be
+        called now and then, by way of the thread pool."""
+        self._is_patient = False
+        self._db.execute("PRAGMA busy_timeout=0")
+        self._db.execute("PRAGMA wal_autocheckpoint=0")
+
+    def tidy(self) -> None:
+        """Bring what is in the log into the file, as far as others who read let us."""
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def patiently(self, deed: "Callable[[TriesFile], Result]") -> Result:
+        """Do something and wait for others."""
+        self._db.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+        try:
+            return deed(self)
+        finally:
+            if not self._is_patient:
+                self._db.execute("PRAGMA busy_timeout=0")
 
     def close(self) -> None:
         """Close the file."""
@@ -304,7 +333,12 @@ class TriesFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise Busy(str(error)) from error
+            raise
         try:
             yield
         except BaseException:

@@ -9,6 +9,7 @@ a refusal too, is told to all of them: nobody waits for a locked file longer tha
 from collections.abc import Callable
 
 from imapd.mailstore.errors import StoreError
+from imapd.mailstore.turn import Turn
 from imapd.model.loop import Loop
 
 
@@ -18,7 +19,7 @@ class Looks:
     __slots__ = ("_asking", "_begun", "_ended", "_is_read_write", "_outcome", "_turn")
 
     def __init__(self, loop: Loop) -> None:
-        self._turn = loop.lock()
+        self._turn = Turn(loop)
         self._asking = 0
         self._begun = self._ended = 0  # so many have begun; the last one that came to an end, and what it came to
         self._is_read_write = False

@@ -1,9 +1,12 @@
 """Failed logins: what a directory hears of them, when somebody is locked, and what is left of it after a restart."""
 
+import contextlib
 import logging
+import os
 import sqlite3
 import stat
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -300,7 +303,11 @@ def test_workers_that_are_tried_at_the_same_moment_count_together(path):
     heard = []
 
     def worker(number):
-        lockout = make(PlainLoop(), path=path)
+        loop = PlainLoop()
+        loop.sleep = lambda seconds: time.sleep(
+            0.001
+        )  # all have one time: from a clock that goes back nobody counts on
+        lockout = make(loop, path=path)
         heard.extend(wrong(lockout, b"%d of %d" % (guess, number)) for guess in range(10))
 
     threads = [threading.Thread(target=worker, args=(number,)) for number in range(4)]
@@ -347,6 +354,46 @@ def test_a_disk_that_fails_later_is_done_without_too(loop, path, caplog):
     assert "counted for each worker alone" in caplog.text
 
 
+@contextlib.contextmanager
+def writing(path):
+    """Another worker writes to the file."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+def test_a_thread_is_waited_for_only_where_another_worker_writes(loop, path):
+    lockout = make(loop, path=path)
+    before = len(loop.offloaded)
+    assert isinstance(lockout.begin(ADA, b"x", HOME), Try) and not lockout.locked(ADA, HOME)
+    assert len(loop.offloaded) == before
+    offload = loop.offload
+    with writing(path) as other:
+
+        def after_the_other(work, *arguments):
+            other.execute("ROLLBACK")
+            return offload(work, *arguments)
+
+        loop.offload = after_the_other
+        assert isinstance(lockout.begin(ADA, b"y", HOME), Try)
+    loop.offload = offload
+    assert len(loop.offloaded) == before + 1
+    assert [entry.failures for entry in make(loop, path=path).entries()] == [2]
+
+
+def test_the_log_of_the_file_is_emptied_now_and_then(loop, path, monkeypatch):
+    monkeypatch.setattr("imapd.directory.lockout._TIDY", 20)
+    lockout = make(loop, path=path)
+    for number in range(400):
+        tried = lockout.begin(ADA, b"x%d" % number, HOME)
+        if isinstance(tried, Try):
+            lockout.end(tried, True)
+    assert os.path.getsize(path + "-wal") < 20 * 4 * 4200
+
+
 def test_who_is_killed_while_the_file_is_written_leaves_it_whole_for_the_others(loop, path, caplog):
     class Killed(BaseException):
         pass
@@ -360,7 +407,7 @@ def test_who_is_killed_while_the_file_is_written_leaves_it_whole_for_the_others(
         raise Killed()
 
     loop.offload = killed
-    with pytest.raises(Killed):
+    with writing(path), pytest.raises(Killed):
         lockout.begin(ADA, b"x", HOME)
     loop.offload = offload
     assert guess(lockout, 20) == 4 - 3 and lockout.locked(ADA, HOME)
