@@ -28,7 +28,9 @@ from imapd.mailstore.rows import BoxRow, MessageRow, identity
 def note(bench: Bench, box: BoxRow, record: bytes, pairs: Sequence[uidrecord.Pair]) -> None:
     """Write down UIDs that were given. Raises OSError."""
     if not uidrecord.note(record, box.uidvalidity, pairs, box.messages):
-        everything = [(row.uid, identity(row)) for row in bench.index.rows(box.id)]
+        everything = pairs  # at a first sight they are all there are
+        if not pairs or not bench.index.is_all(box, {uid for uid, _ in pairs}):
+            everything = [(row.uid, identity(row)) for row in bench.index.rows(box.id)]
         uidrecord.write_whole(record, box.uidvalidity, everything, bench.scratch(), bench.settings.file_mode)
 
 
