@@ -58,6 +58,9 @@ _ANYBODY = 0x59616D61, ctypes.c_ulong(-1 & (1 << 64) - 1)
 """prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY): our own child may be traced by strace, which is no parent of it."""
 
 
+_TRIES = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What fails. `call` is "" where nothing does; octets: the size that no file may pass."""
@@ -116,12 +119,14 @@ def work(home: Path, format: str, deed: str, fault: Fault, link: socket.socket) 
     hand.look(PREFIX)
     hand.store("INBOX", [4], True, frozenset({"\\Answered"}))  # everything that is opened by the first write is open
     hand.store("INBOX", [4], False, frozenset({"\\Answered"}))
+    hand.do_what_is_left()
     before = open_files(home)
     link.send(b"ready")
     link.recv(16)
     if fault.octets is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.octets, resource.RLIM_INFINITY))
     told = attempt(hand, deed)
+    hand.do_what_is_left()
     if fault.octets is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     link.send(json.dumps(told).encode())
@@ -201,9 +206,14 @@ def child(home: Path, format: str, deed: str, fault: Fault) -> Iterator[tuple[in
         os.waitpid(pid, 0)
 
 
+class NotReady(Exception):
+    """The fault has hit before the deed: a call more or less was made than when they were counted."""
+
+
 def made_ready(link: socket.socket) -> None:
     link.send(b"begin")
-    assert link.recv(16) == b"ready"
+    if link.recv(16) != b"ready":
+        raise NotReady
 
 
 @contextlib.contextmanager
@@ -283,6 +293,13 @@ class Trial:
 
     def one(self, deed: str, fault: Fault) -> str:
         """What was broken, or nothing."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(NotReady):
+                return self._one(deed, fault)
+            self._earlier.pop(deed, None)
+        raise NotReady(f"{deed}, {fault}")
+
+    def _one(self, deed: str, fault: Fault) -> str:
         traced_fault = self._counted_from_the_beginning(deed, fault) if fault.is_sync else fault
         home, log = self._copy(), self.folder / "strace"
         log.write_text("")

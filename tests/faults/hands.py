@@ -157,6 +157,12 @@ class StoreHand:
     def close(self) -> None:
         self.worker.store.close()
 
+    def do_what_is_left(self) -> None:
+        """Do what a commit has left for soon after the answer (mailstore/afterwork)."""
+        afterwork = self.worker.ann._core._afterwork
+        if afterwork is not None and afterwork.is_due:
+            afterwork._work()
+
     def _try(self, deed):
         try:
             return deed()
