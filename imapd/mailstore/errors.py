@@ -9,6 +9,7 @@ A command may say something nearer the truth: APPEND and COPY answer NoSuchMailb
 """
 
 from collections.abc import Callable
+from typing import Final
 
 
 class StoreError(Exception):
@@ -161,3 +162,7 @@ class Conflict(StoreError):
 
     default_text = "Somebody else changed that at the same time; please try again."
     default_code = "INUSE"
+
+
+REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutcome)
+"""A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imapd.mailstore import quota, rowchanges, tree
 from imapd.mailstore.bench import Bench
-from imapd.mailstore.errors import ReadOnly
+from imapd.mailstore.errors import REFUSALS, ReadOnly
 from imapd.mailstore.message import LocalMessage
-from imapd.mailstore.shared import REFUSALS, SharedMailbox, placed_in
+from imapd.mailstore.opening import MailboxMessages
+from imapd.mailstore.shared import SharedMailbox, placed_in
 from imapd.mailstore.store import Description, Placed, ReadMany, Snapshot, Text
 from imapd.mailstore.texts import MailboxTexts
 from imapd.model.flags import FlagChange, Flags
@@ -55,10 +56,10 @@ class LocalMailbox:
         return account.loop.watch([os.fsdecode(path) for path in account.format.watched(self._shared.folder)], bell)
 
     def message(self, uid: int) -> LocalMessage:
-        return self._shared.message(uid)
+        return MailboxMessages(self._shared).message(uid)
 
     def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
-        return self._shared.opener(uids)
+        return MailboxMessages(self._shared).opener(uids)
 
     def descriptions(self, uids: Iterable[int]) -> Iterator[tuple[int, Description]]:
         return MailboxTexts(self._shared).descriptions(uids)
@@ -70,7 +71,7 @@ class LocalMailbox:
         return MailboxTexts(self._shared).header_fields(uids, fields)
 
     def reader(self, uids: "array[int]") -> ReadMany:
-        return self._shared.reader(uids)
+        return MailboxMessages(self._shared).reader(uids)
 
     def change_flags(self, uids: Sequence[int], how: FlagChange, flags: Flags) -> tuple[int, ...]:
         def change(bench: Bench, box: int) -> rowchanges.Reflagged:

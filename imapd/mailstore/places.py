@@ -48,11 +48,15 @@ class Places:
 
 
 class KnownPlaces:
-    """The places of the messages of a mailbox that were read last."""
+    """The places of the messages of a mailbox that were read last.
 
-    __slots__ = ("_messages",)
+    counted: by UID, the octets of messages whose octets were counted and are as many as their names tell.
+    """
+
+    __slots__ = ("_messages", "counted")
 
     def __init__(self) -> None:
+        self.counted: dict[int, int] = {}
         self._messages: dict[tuple[int, int], Places] = {}
 
     def of(self, uid: int, octets: int) -> Places:

@@ -7,41 +7,24 @@ under the lock (MailFormat.take_in).
 
 import contextlib
 import sys
-from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, TypeVar
 from weakref import ref
 
 from imapd.mailstore import columns
 from imapd.mailstore.bench import Bench, disk_errors, log
 from imapd.mailstore.columnfile import LARGE, ColumnFile
-from imapd.mailstore.contents import contents
 from imapd.mailstore.core import AccountCore
-from imapd.mailstore.errors import (
-    Denied,
-    Expunged,
-    FileLocked,
-    Gone,
-    LimitExceeded,
-    NoSpace,
-    OverQuota,
-    Retry,
-    StoreError,
-    UnknownOutcome,
-)
+from imapd.mailstore.errors import REFUSALS, FileLocked, Gone, StoreError
 from imapd.mailstore.flagnames import DELETED, SEEN
-from imapd.mailstore.formats import Slice
 from imapd.mailstore.index import Index
 from imapd.mailstore.looks import Looks
-from imapd.mailstore.maildir import PIECE
-from imapd.mailstore.message import IN_MEMORY, LocalMessage, count_wire, read_whole
-from imapd.mailstore.places import KnownPlaces, Places
+from imapd.mailstore.places import KnownPlaces
 from imapd.mailstore.rendered import Rendered
-from imapd.mailstore.rowchanges import Reflagged, mend_size
-from imapd.mailstore.rows import BoxRow, Delta, MessageRow
-from imapd.mailstore.store import MailboxStatus, Placed, ReadMany, Snapshot
+from imapd.mailstore.rowchanges import Reflagged
+from imapd.mailstore.rows import BoxRow, Delta
+from imapd.mailstore.store import MailboxStatus, Placed, Snapshot
 from imapd.mailstore.texts import MailboxTexts
 from imapd.mailstore.tree import discover
 
@@ -51,12 +34,6 @@ _MANY: Final = 2_000
 """Changes that are read in the loop, in about 5 ms; more are read in a disk thread, and all rows with them."""
 _WORTH_KEEPING: Final = 0.01
 """The part of a mailbox that has changed when its columns are written down again, as it is closed."""
-REFUSALS: Final = (NoSpace, OverQuota, LimitExceeded, Denied, Retry, UnknownOutcome)
-"""A disk that is full or read-only, a lock that others hold: that keeps nobody from reading."""
-
-
-_LOOKS: Final = 8
-"""For the file of a message that others rename: mutt, a second worker and a delivery agent may all be at it."""
 
 
 class SharedMailbox:
@@ -64,8 +41,8 @@ class SharedMailbox:
 
     # There are thousands that nobody asks anything: what reading of messages needs is made when they are read.
     __slots__ = (
-        "__weakref__", "_counted", "_has_work", "_index", "_looks", "_places", "_rendered", "_snapshot", "_unkept",
-        "_version", "account", "rendered_to", "row", "users",
+        "__weakref__", "_has_work", "_index", "_looks", "_places", "_rendered", "_snapshot", "_unkept", "_version",
+        "account", "rendered_to", "row", "users",
     )  # fmt: skip
 
     def __init__(self, account: AccountCore, row: BoxRow) -> None:
@@ -81,7 +58,6 @@ class SharedMailbox:
         self.rendered_to = 0  # up to which UIDNEXT what is missing was found out, or asked for
         self._unkept = 0  # changes that the file of columns lacks
         self._places: KnownPlaces | None = None
-        self._counted: dict[int, int] | None = None  # octets of large messages whose name told their true size
 
     @property
     def key(self) -> tuple[int, int]:
@@ -95,6 +71,13 @@ class SharedMailbox:
             account = self.account
             self._rendered = Rendered(account.root, *self.key, account.loop, account.settings.file_mode)
         return self._rendered
+
+    @property
+    def places(self) -> KnownPlaces:
+        """What is known of the octets of its messages in their files."""
+        if self._places is None:
+            self._places = KnownPlaces()
+        return self._places
 
     def put_rendered_by(self) -> None:
         """Free its memory until somebody asks."""
@@ -120,7 +103,7 @@ class SharedMailbox:
     def doze(self) -> None:
         """The index is closed: what it last said is no measure for the next one. What can be found again is forgotten;
         of the row that is the stamps, for nothing is believed of the files before the row was read again."""
-        self._index = self._rendered = self._places = self._counted = None
+        self._index = self._rendered = self._places = None
         name = sys.intern(self.row.name)
         self.row = self.row._replace(name=name, new_stamp="", cur_stamp="", uidlist_stamp="", doubt=0.0)
 
@@ -234,6 +217,11 @@ class SharedMailbox:
             self._unkept = 0
         return fresh
 
+    def should_have(self, uid: int) -> bool:
+        """Whether the message is in the newest snapshot, and nobody has committed since."""
+        known = self._snapshot
+        return known is not None and known.highestmodseq == self.row.modseq and known.row(uid) is not None
+
     def keep_columns(self) -> None:
         """Write the columns down for the next process, where enough has changed to be worth it."""
         known = self._snapshot
@@ -313,115 +301,6 @@ class SharedMailbox:
         except StoreError as error:
             log.warning("the mail file will be brought up to date later: %s", error.reason)
 
-    def message(self, uid: int) -> LocalMessage:
-        """Open a message; looks again where its file was renamed meanwhile. Raises Expunged, and Retry where the file
-        is never where the last look found it."""
-        tried: list[tuple[int, bytes]] = []
-        for number in range(_LOOKS):
-            self.refresh()
-            row = self.account.reading(lambda index: index.message(self.row.id, uid))
-            if row is None:
-                self._check_missing(uid)
-                raise Expunged
-            with disk_errors():
-                try:
-                    opened = self.account.format.open_message(self.account.root, self.row, row)
-                except (FileNotFoundError, NotADirectoryError):
-                    # Our own rename may be under way at first: the lock waits for its end. Then others have been here.
-                    known, held = self.locked(partial(_held, uid, number > 0))
-                    if held is not None:
-                        self.refresh()
-                        return self._opened(*held)
-                    tried.append((row.place, row.file))
-                    if tried[-3:] == tried[-1:] * 3:
-                        if known == row:
-                            raise Expunged from None  # it lies there, but is no message file (maildir, rule 1)
-                        # The connections do not see the same: one remembers a page that is damaged in the file.
-                        self.account.suspect()
-                        tried.clear()
-                    continue
-                return self._opened(row, opened)
-        raise Retry("Another program moves that message all the time; please try again in a moment.")
-
-    def opener(self, uids: Sequence[int]) -> Callable[[int], LocalMessage]:
-        """Opens these messages as `message` does; their rows are read together when the first is opened."""
-        rows: dict[int, MessageRow] | None = None
-
-        def open_one(uid: int) -> LocalMessage:
-            nonlocal rows
-            if rows is None:
-                self.refresh()
-                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(self.row.id, uids))}
-            row = rows.get(uid)
-            if row is not None:
-                # A format opens what the row means or nothing, also where much happened since the row was read.
-                with contextlib.suppress(OSError):  # `message` knows what to do about it
-                    return self._opened(row, self.account.format.open_message(self.account.root, self.row, row))
-            return self.message(uid)
-
-        return open_one
-
-    def reader(self, uids: "array[int]") -> ReadMany:
-        """Reads many of these messages at a time; their rows are read together when the first are read."""
-        box = self.row
-        rows: dict[int, MessageRow] | None = None
-
-        def read(some: "array[int]", most: int) -> list[bytearray]:
-            nonlocal box, rows
-            if rows is None:
-                self.refresh()
-                box = self.row
-                rows = {row.uid: row for row in self.account.reading(lambda index: index.rows(box.id, uids))}
-            found = [row for uid in some if (row := rows.get(uid)) is not None]
-            if len(found) != len(some):
-                return [bytearray()] * len(some)
-            return contents(self.account.format, self.account.root, box, found, most, self.account.loop)
-
-        return read
-
-    def _check_missing(self, uid: int) -> None:
-        """A message has no row: where it should have one, the index is damaged. Raises Gone if the mailbox is new."""
-        self.refresh()
-        known = self._snapshot
-        if known is not None and known.highestmodseq == self.row.modseq and known.row(uid) is not None:
-            self.account.suspect()
-            self.refresh()
-
-    def _opened(self, row: MessageRow, opened: Slice) -> LocalMessage:
-        loop = self.account.loop
-        octets = opened.octets + opened.hidden
-        places = self._places_of(row.uid, octets)
-        try:
-            if octets == row.octets or (self._counted and octets == self._counted.get(row.uid)):
-                return LocalMessage(opened, row.size, loop, places=places, reopen=partial(self._slice, row.uid))
-            content = read_whole(opened, loop, places) if octets <= IN_MEMORY else None
-            size = count_wire(opened, loop) if content is None else len(content)
-            if size != row.size:
-                log.info("a message is %d octets long and not %d, as its file's name says", size, row.size)
-                self.account.loop.offload(self.rendered.forget, row.uid)
-                with contextlib.suppress(*REFUSALS):
-                    self.locked(lambda bench, box: mend_size(bench, box, row.uid, size, octets))
-            elif places is not None:
-                if self._counted is None:
-                    self._counted = {}
-                self._counted[row.uid] = octets
-            return LocalMessage(opened, size, loop, content, places)
-        except BaseException:
-            opened.close()
-            raise
-
-    def _slice(self, uid: int) -> Slice:
-        """Where a message is by now that has moved within its file."""
-        return self.message(uid).taken()
-
-    def _places_of(self, uid: int, octets: int) -> Places | None:
-        """What is known of a message; of those that are read in one piece there is nothing to know."""
-        if octets <= PIECE:
-            return None
-        if self._places is None:
-            self._places = KnownPlaces()
-        return self._places.of(uid, octets)
-
 
 def placed_in(account: AccountCore, name: str, placed: Placed) -> Placed:
     """Say that messages have come into a mailbox of that name; what was placed. Never raises: it is done already."""
@@ -445,9 +324,3 @@ def _goal_of(account: AccountCore, name: str, uidvalidity: int) -> SharedMailbox
     if not goal.users:
         account.put_by(goal)
     return goal
-
-
-def _held(uid: int, again: bool, bench: Bench, box: int) -> tuple[MessageRow | None, tuple[MessageRow, Slice] | None]:
-    """The row of a message when what is known has been brought up to date, and the message where it can be opened."""
-    held = bench.format.open_held(bench, box, uid, again)
-    return bench.index.message(box, uid), held

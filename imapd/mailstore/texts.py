@@ -12,6 +12,7 @@ from imapd.mailstore.background import Wish
 from imapd.mailstore.contents import InTurn
 from imapd.mailstore.errors import Expunged
 from imapd.mailstore.message import header_of
+from imapd.mailstore.opening import MailboxMessages
 from imapd.mailstore.render import cuts_of, describe, described
 from imapd.mailstore.rendered import of_fields, subject
 from imapd.mailstore.runs import LARGEST, MARKS, Cut, Identity, Messages, Run, taken
@@ -83,7 +84,8 @@ class MailboxTexts:
         return [found.get(uid, b"") for uid in uids]
 
     def _in_turn(self, messages: Messages) -> InTurn:
-        return InTurn(messages, self._mailbox.reader(messages.uids), self._mailbox.opener(messages.uids))
+        opened = MailboxMessages(self._mailbox)
+        return InTurn(messages, opened.reader(messages.uids), opened.opener(messages.uids))
 
     # The same before it is asked for (mailstore/background, Renderable)
 
@@ -161,7 +163,7 @@ class MailboxTexts:
 
     def _describe(self, uid: int) -> Description | None:
         try:
-            message = self._mailbox.message(uid)
+            message = MailboxMessages(self._mailbox).message(uid)
         except Expunged:
             return None
         try:

@@ -40,11 +40,12 @@ def one_by_one(mailbox, uids, most):
     return found
 
 
-def opened_mail() -> list[str]:
-    """The mail files, and the folders of message files, that this process has open."""
+def opened_mail(folder: Path) -> list[str]:
+    """The mail files, and the folders of message files, that this process has open there."""
     paths = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     links = [os.readlink(path) for path in paths if path.is_symlink()]
-    return [link for link in links if "/cur" in link or link.endswith(("/inbox", "/ann"))]
+    there = [link for link in links if link.startswith(f"{folder}/")]
+    return [link for link in there if "/cur" in link or link.endswith(("/inbox", "/ann"))]
 
 
 @pytest.mark.parametrize("most", [1, 20, 500, 4_000, WHOLE])
@@ -55,7 +56,7 @@ def test_they_are_those_of_the_messages(mailbox, most):
         assert read(some, most) == one_by_one(mailbox, some, most)
 
 
-def test_what_is_not_in_memory_is_read_in_one_hop(mailbox, monkeypatch):
+def test_what_is_not_in_memory_is_read_in_one_hop(mailbox, tmp_path, monkeypatch):
     uids = mailbox.snapshot().uids
     expected = one_by_one(mailbox, uids, WHOLE)
     refused = []
@@ -66,7 +67,7 @@ def test_what_is_not_in_memory_is_read_in_one_hop(mailbox, monkeypatch):
 
     monkeypatch.setattr(contents_room, "_at_hand", cold)
     assert mailbox.reader(uids)(uids, WHOLE) == expected
-    assert len(refused) == 1 and not opened_mail()
+    assert len(refused) == 1 and not opened_mail(tmp_path)
 
 
 def test_a_message_that_is_gone_is_empty(mailbox):
