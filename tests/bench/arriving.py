@@ -22,6 +22,7 @@ FEWER = 500  # sessions of a configuration that has a process for each
 IDLE_MAIL = 3  # and of each who is idle
 CROWD_MAIL = 10_000  # messages of each of those who have many
 SECONDS = 1.0  # how long a rate is taken
+SILENCE = 12.0  # seconds after which it is weighed what the idle take: servers put away what the silent do not need
 
 
 def names() -> list[str]:
@@ -98,7 +99,8 @@ def idle_tls(run: Run) -> None:
 
 
 def _idle(run: Run, key: str, tls: bool) -> None:
-    """Everybody logs in, selects his INBOX and idles, 50 coming at a time; then what a session takes is weighed."""
+    """Everybody logs in, selects his INBOX and idles, 50 coming at a time; when they have been silent for a while, what a
+    session takes is weighed."""
     place = run.place
     # A process for each of 5,000 sessions takes minutes to make, and says no more than some hundred do.
     many = run.server.name in (DEFAULT, LOGIN) and place.sessions > FEWER
@@ -113,6 +115,7 @@ def _idle(run: Run, key: str, tls: bool) -> None:
     try:
         if outcome.done != len(people):
             raise WrongAnswer(f"{outcome.done} of {len(people)} are in")
+        time.sleep(SILENCE)
         if run.server.name == HIBERNATE:
             _until_hibernated(run)
         run.server.wait_until_quiet(10, 1.0)

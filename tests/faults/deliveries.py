@@ -301,7 +301,8 @@ def _compare(client: Client, deliverer: Deliverer, clients: list[Waiting]) -> di
     inbox, flags_there = contents(client, "INBOX")
     archive, more_flags = contents(client, "Archive")
     expected, found = Counter(dict.fromkeys(deliverer.delivered, 1)), inbox + archive
-    assert found == expected, f"lost: {expected - found}, twice: {found - expected}"
+    where = {token: [inbox[token], archive[token]] for token in (expected - found) + (found - expected)}
+    assert found == expected, f"lost: {expected - found}, twice: {found - expected}; in INBOX and Archive: {where}"
     for each in clients:
         assert not each.twice, f"told twice: {each.twice}"
         assert each.seen.keys() == deliverer.delivered.keys(), (
@@ -330,12 +331,13 @@ def main() -> int:
     if shutil.which(options.agent) is None:
         print(f"{options.agent} is not on this machine: apt-get install {options.agent}")
         return 1
-    with tempfile.TemporaryDirectory(prefix="imapd-deliveries-") as folder:
-        try:
-            trial(Path(folder), options.seconds, options.agent, options.format)
-        except AssertionError as broken:
-            print(f"{type(broken).__name__}: {broken}")
-            return 1
+    folder = Path(tempfile.mkdtemp(prefix="imapd-deliveries-"))
+    try:
+        trial(folder, options.seconds, options.agent, options.format)
+    except AssertionError as broken:
+        print(f"{type(broken).__name__}: {broken}; what it left is in {folder}")
+        return 1
+    shutil.rmtree(folder)
     return 0
 
 
