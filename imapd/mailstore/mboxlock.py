@@ -20,7 +20,9 @@ Rules:
    where that is in the second of its writing, for programs that tell new mail by the two times: with somebody who
    reads what it delivers at once it would deliver one message a second, and nobody could read meanwhile.
 6. Who finds the file locked removes a dotlock that is nobody's, a reader too: many programs take the kernel's lock
-   first and wait for the dotlock with it, and most never look whether somebody is behind that.
+   first and wait for the dotlock with it, and most never look whether somebody is behind that. One of this process he
+   leaves alone: another thread may be about to have it, or to give it back. Who comes to write knows, for of those one
+   comes at a time.
 """
 
 import contextlib
@@ -75,13 +77,13 @@ def locked(path: bytes, words: Sequence[str], write: bool) -> Iterator[Locked]:
             busy.is_free = lambda: _seems_free(path, words, write)
             if _has_dotlocks(words):
                 with contextlib.suppress(OSError):  # it stays where it is, then
-                    _remove_stale(path, path + b".lock")
+                    _remove_stale(path, path + b".lock", and_ours=False)
             raise
         yield mail
 
 
 def _taken(path: bytes, words: Sequence[str], write: bool, stack: contextlib.ExitStack) -> Locked:
-    dotlock = _dotlock(path, "dotlock" not in words) if _wants_dotlock(words, write) else None
+    dotlock = _dotlock(path, "dotlock" not in words, write) if _wants_dotlock(words, write) else None
     if dotlock is not None:
         stack.callback(_free_dotlock, dotlock, os.lstat(dotlock))
     fd = open_file(path, write)
@@ -107,7 +109,7 @@ def _seems_free(path: bytes, words: Sequence[str], write: bool) -> bool:
     try:
         lock = path + b".lock"
         if _has_dotlocks(words):
-            if _is_stale(path, lock, os.lstat(lock)):
+            if _is_stale(path, lock, os.lstat(lock), and_ours=False):
                 return True  # rule 6
             if _wants_dotlock(words, write):
                 return False
@@ -169,14 +171,14 @@ def _is_at(fd: int, path: bytes) -> bool:
 # Dotlocks
 
 
-def _dotlock(path: bytes, may_miss: bool) -> bytes | None:
+def _dotlock(path: bytes, may_miss: bool, write: bool) -> bytes | None:
     """Make the dotlock; its path. Raises FileLocked."""
     lock = path + b".lock"
     for _ in range(2):
         try:
             _make(lock)
         except FileExistsError:
-            if not _remove_stale(path, lock):
+            if not _remove_stale(path, lock, and_ours=write):
                 break
             continue
         except OSError as error:
@@ -235,17 +237,20 @@ class _Descriptor:
         os.close(self._fd)
 
 
-def _remove_stale(path: bytes, lock: bytes) -> bool:
-    """Remove a dotlock whose owner has gone (rule 2); whether there is none now."""
+def _remove_stale(path: bytes, lock: bytes, and_ours: bool) -> bool:
+    """Remove a dotlock whose owner has gone (rule 2); whether there is none now. and_ours: also one of this process
+    that it has no more (rule 6)."""
     try:
         seen = os.lstat(lock)
-        if not _is_stale(path, lock, seen):
+        if not _is_stale(path, lock, seen, and_ours):
             return False
         # By another name first: what was judged may have been removed, and somebody else's be there by now.
         aside = b"%s.%d" % (lock, os.getpid())
         os.rename(lock, aside)
         try:
-            if not os.path.samestat(os.lstat(aside), seen):
+            found = os.lstat(aside)
+            # A new one may have the inode of one that others have removed.
+            if not os.path.samestat(found, seen) or found.st_mtime_ns != seen.st_mtime_ns:
                 with contextlib.suppress(OSError):
                     os.link(aside, lock, follow_symlinks=False)
                 return False
@@ -256,11 +261,13 @@ def _remove_stale(path: bytes, lock: bytes) -> bool:
     return True
 
 
-def _is_stale(path: bytes, lock: bytes, seen: os.stat_result) -> bool:
+def _is_stale(path: bytes, lock: bytes, seen: os.stat_result, and_ours: bool) -> bool:
     with contextlib.suppress(OSError, ValueError):
         fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.closing(_Descriptor(fd)):
             owner, _, host = os.read(fd, 512).strip().partition(b":")
+        if host == _HOST and int(owner) == os.getpid() and not and_ours:
+            return False
         if host == _HOST and int(owner) > 0 and (_is_from_before_boot(seen) or not _is_held(lock, int(owner))):
             return True
     try:

@@ -159,6 +159,19 @@ def test_who_waits_with_the_kernel_s_lock_for_a_dotlock_that_is_nobody_s_is_set_
     other.end()
 
 
+def test_a_dotlock_that_another_thread_is_about_to_have_is_not_taken_from_it(path):
+    other = Other(HOLDS, path, b"lockf", b"%d" % fcntl.LOCK_EX)
+    other.hear()
+    with open(path + b".lock", "wb") as lock:
+        lock.write(b"%d:%s" % (os.getpid(), os.fsencode(os.uname().nodename)))
+    with pytest.raises(FileLocked) as found, locked(path, WORDS, write=False):
+        pass
+    assert os.path.exists(path + b".lock") and not found.value.is_free()
+    other.end()
+    with locked(path, WORDS, write=True):  # of this process nobody else writes now
+        pass
+
+
 def test_a_dotlock_of_this_host_from_before_its_boot_is_stale_also_if_its_process_id_is_in_use_again(path, monkeypatch):
     for host, is_stale in ((os.uname().nodename, True), ("elsewhere", False), ("", False)):
         with open(path + b".lock", "wb") as lock:
