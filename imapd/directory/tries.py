@@ -130,7 +130,7 @@ class TriesFile:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                if not _is_busy(error) or time.monotonic() > until:
                     raise
             time.sleep(_LOOK_AGAIN)
 
@@ -336,7 +336,7 @@ class TriesFile:
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if _is_busy(error):
                 raise Busy(str(error)) from error
             raise
         try:
@@ -345,3 +345,8 @@ class TriesFile:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether that is because another connection is at work."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY

@@ -169,17 +169,17 @@ class LocalAccount:
     # How much it may hold
 
     def limits(self) -> Limits:
-        own = self._reading(lambda index: index.limits())
+        return self._in_force(self._reading(lambda index: index.limits()))
+
+    def _in_force(self, own: Limits | None) -> Limits:
         return self._core.limits if own is None else own
 
     def is_limited(self) -> bool:
         core = self._core
-        if core.are_own_limits_known:
-            own = core.own_limits
-        else:
-            own = core.own_limits = self._reading(lambda index: index.limits())
+        if not core.are_own_limits_known:
+            core.own_limits = self._reading(lambda index: index.limits())
             core.are_own_limits_known = True
-        return (core.limits if own is None else own) != NO_LIMITS
+        return self._in_force(core.own_limits) != NO_LIMITS
 
     def quota(self) -> QuotaState:
         used = self._reading(lambda index: index.usage())

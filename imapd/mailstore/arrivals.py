@@ -39,6 +39,11 @@ class Arrival:
     outcome: Placed | Exception | None = None
 
     @property
+    def pairs(self) -> "list[tuple[LocalSpool, Incoming]]":
+        """Each text with its message."""
+        return list(zip(self.spools, self.messages, strict=True))
+
+    @property
     def is_small(self) -> bool:
         """Whether one thread is soon done with it."""
         return len(self.spools) == 1 and self.spools[0].is_small
@@ -75,7 +80,7 @@ class Arrivals:
 
     def _make_durable(self, arrival: Arrival) -> None:
         account, now = self._account, int(self._account.loop.time())
-        pairs = list(zip(arrival.spools, arrival.messages, strict=True))
+        pairs = arrival.pairs
         parts = [pairs[start::_AT_ONCE] for start in range(min(_AT_ONCE, len(pairs)))]
         with disk_errors():
             done = account.loop.offload_each([partial(_made_durable, account.format, part, now) for part in parts])
@@ -93,8 +98,7 @@ class Arrivals:
         def before() -> None:
             for arrival in batch:
                 if arrival.what is None:  # of who was alone
-                    pairs = list(zip(arrival.spools, arrival.messages, strict=True))
-                    arrival.what = Addressed(arrival.name, _made_durable(self._account.format, pairs, now))
+                    arrival.what = Addressed(arrival.name, _made_durable(self._account.format, arrival.pairs, now))
 
         def work(bench: Bench) -> None:
             nonlocal begun

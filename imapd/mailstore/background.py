@@ -87,9 +87,8 @@ class Background:
         self._ask = ask
         # The mailboxes, and which messages of them; None: what is missing has to be found out.
         self._waiting: dict[Hashable, tuple[Renderable, Sequence[int] | None]] = {}
-        self._came: set[Hashable] = (
-            set()
-        )  # those of which it has to be found out, and to which messages have come since
+        # Those of which it has to be found out, and to which messages have come since.
+        self._came: set[Hashable] = set()
         self._works = False
         self._clients = 0  # who wait at this moment for what goes before
 

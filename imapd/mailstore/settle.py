@@ -161,25 +161,22 @@ class _Settling:
 
     def _bring(self, row: MessageRow, path: bytes) -> None:
         box, names = self._box(row.id >> 32)
-        directory = self._bench.folder(box) + b"/cur"
         name = target_name(names, row)
         # It keeps the flags that it has now, under a row that knows it by another name: so the next look merges them.
         changed = set(maildir.letters_of(row.file)) ^ set(maildir.letters_of(path))
         flags = {letter for letter in changed if not _is_keyword(letter)}
-        renamed = maildir.with_letters(maildir.base_of(name), bytes(set(maildir.letters_of(name)) ^ flags))
-        if maildir.is_too_long(renamed) or not maildir.rename_aside(path, directory + b"/" + renamed):
-            base = maildir.base_of(self._other_name(row, renamed))
-            name, renamed = (maildir.with_letters(base, maildir.letters_of(each)) for each in (name, renamed))
-            os.rename(path, directory + b"/" + renamed)
-        self._placed.append((row, CUR, name))
-        self._touched[directory].add(row.id)
-        self._touched[os.path.dirname(path)].add(row.id)
+        letters = maildir.letters_of(name)
+        wanted = maildir.with_letters(maildir.base_of(name), bytes(set(letters) ^ flags))
+        base = maildir.base_of(self._renamed(row, path, box, wanted))
+        self._placed.append((row, CUR, maildir.with_letters(base, letters)))
         self._hunted.add(row.id >> 32)
 
     def _into_cur(self, box: BoxRow, names: FlagNames, row: MessageRow) -> bytes:
-        source = path_of(self._bench, box, row)
+        return self._renamed(row, path_of(self._bench, box, row), box, target_name(names, row))
+
+    def _renamed(self, row: MessageRow, source: bytes, box: BoxRow, name: bytes) -> bytes:
+        """Bring a file to the cur/ of a mailbox, by that name or another one where it cannot have that; its name."""
         folder = self._bench.folder(box) + b"/cur"
-        name = target_name(names, row)
         if maildir.is_too_long(name):
             name = self._other_name(row, name)
         if source == folder + b"/" + name:

@@ -146,21 +146,25 @@ def test_flags_that_another_program_set_are_seen(ann, home):
     assert before.flags_of(0) == frozenset()
 
 
+def beat_us_to(path, other, monkeypatch):
+    """Another program renames a file just before our own rename, after our commit."""
+    rename = maildir.rename_aside
+
+    def beaten(source, target):
+        if os.path.exists(path):
+            path.rename(other)
+        return rename(source, target)
+
+    monkeypatch.setattr(maildir, "rename_aside", beaten)
+
+
 def test_flags_are_merged_with_what_another_program_changed_meanwhile(ann, home, monkeypatch):
     ann.put(flags=frozenset({"\\Seen"}))
     mailbox = ann.open()
     mailbox.snapshot()
     path = next((home / "cur").iterdir())
 
-    # The other program renames just before our own rename, after our commit.
-    rename = maildir.rename_aside
-
-    def beaten(source, target):
-        if os.path.exists(source):
-            path.rename(str(path).replace(":2,S", ":2,RS"))
-        return rename(source, target)
-
-    monkeypatch.setattr(maildir, "rename_aside", beaten)
+    beat_us_to(path, str(path).replace(":2,S", ":2,RS"), monkeypatch)
     mailbox.change_flags([1], FlagChange.ADD, frozenset({"\\Flagged"}))
     ann.loop.run_spawned()
     monkeypatch.undo()
@@ -177,15 +181,7 @@ def test_a_message_that_another_program_renames_while_it_is_moved_does_not_stay_
     path = next((home / "cur").iterdir())
     assert path.name.endswith(":2,Sa")
 
-    # The other program renames just before our own rename, after our commit.
-    rename = maildir.rename_aside
-
-    def beaten(source, target):
-        if os.path.exists(path):
-            path.rename(str(path).replace(":2,Sa", ":2,Fa"))
-        return rename(source, target)
-
-    monkeypatch.setattr(maildir, "rename_aside", beaten)
+    beat_us_to(path, str(path).replace(":2,Sa", ":2,Fa"), monkeypatch)
     assert mailbox.move([1], "Archive").uids == (1,)
     monkeypatch.undo()
     assert ann.look() == {} and files(home)["cur"] == []

@@ -94,9 +94,8 @@ def test_a_delivery_is_one_more_message(worker, file):
     assert worker.look().keys() - view.keys() == {4}
 
 
-def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monkeypatch):
-    monkeypatch.setattr(mboxsync, "LARGE", 100)
-    worker.look()
+def scans(monkeypatch):
+    """Where each look at a mail file begins to read, from now on."""
     starts = []
 
     class Noting(mboxsync.Scan):
@@ -105,6 +104,13 @@ def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monk
             super().__init__(fd, start, end)
 
     monkeypatch.setattr(mboxsync, "Scan", Noting)
+    return starts
+
+
+def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monkeypatch):
+    monkeypatch.setattr(mboxsync, "LARGE", 100)
+    worker.look()
+    starts = scans(monkeypatch)
     size = file.stat().st_size
     deliver(file, text(4))
     assert subjects(worker)[4] == 4
@@ -116,15 +122,8 @@ def test_only_the_tail_of_a_large_file_is_read_for_a_delivery(worker, file, monk
 
 def test_after_our_own_writing_only_that_of_others_is_looked_for(worker, file, monkeypatch):
     worker.look()
-    starts = []
-
-    class Noting(mboxsync.Scan):
-        def __init__(self, fd, start, end):
-            starts.append(start)
-            super().__init__(fd, start, end)
-
     worker.put()
-    monkeypatch.setattr(mboxsync, "Scan", Noting)
+    starts = scans(monkeypatch)
     for _ in range(3):
         worker.put()
     assert worker.look().keys() == {1, 2, 3, 4, 5, 6, 7}
