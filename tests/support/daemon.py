@@ -164,9 +164,9 @@ class Daemon:
 
     def indexers(self) -> list[int]:
         """The process ids of the indexer, and of one that is about to leave it the work."""
-        # by the log too, because it takes a moment until a process has its name
-        told = {int(pid) for pid in re.findall(r"indexer_started indexer_pid=(\d+)", self.log())}
-        return [pid for pid in self._children() if pid in told or called(pid) == "imapd-indexer"]
+        # By the log, because it takes a moment until a process has its name; a number may have come round again.
+        last = {int(pid): what for what, pid in re.findall(r" (\w+)_started .*?\w+_pid=(\d+)", self.log())}
+        return [pid for pid in self._children() if last.get(pid) == "indexer" or called(pid) == "imapd-indexer"]
 
     def _children(self) -> list[int]:
         assert self.process is not None
