@@ -3,6 +3,7 @@
 # make check   linters and types
 # make bench    imapd beside Dovecot, a few minutes; make bench-full is the whole table (tests/bench/RESULTS.md)
 # make bench-plot   a picture of the last full run (tests/bench/results.svg)
+# make bench-cyrus  imapd beside Cyrus at some workloads, a quarter of an hour; installs what it needs
 # make bench-directories  logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
@@ -21,7 +22,7 @@ FLIPS ?= 10000
 DELIVERY_SECONDS ?= 600
 CALLS ?= 1.0
 
-.PHONY: run test quick check bench bench-full bench-plot bench-directories fuzz hostile faults docs clean
+.PHONY: run test quick check bench bench-full bench-plot bench-cyrus bench-directories fuzz hostile faults docs clean
 
 run: $(STAMP)
 	@exec $(BIN)/imapd demo
@@ -49,6 +50,12 @@ bench-full: $(STAMP)-test
 
 bench-plot: $(STAMP)-test
 	$(BIN)/python -m tests.bench.plot
+
+# BENCH_ARGS=--add puts it into tests/bench/RESULTS.md.
+bench-cyrus: $(STAMP)-test
+	tests/install-debian-packages
+	tests/install-debian-packages bench/debian-packages
+	$(BIN)/python -m tests.bench --only 'cyrus-*' --messages 1000 10000 100000 --seconds 3000 $(BENCH_ARGS)
 
 bench-directories: $(STAMP)-test
 	$(BIN)/python -m tests.bench.fairness

@@ -7,13 +7,14 @@ results.json and RESULTS.md beside this file. `--list` names the workloads.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
-from tests.bench import arriving, mboxes, reading, report, servers, waiting, writing
+from tests.bench import arriving, cyrus, mboxes, reading, report, servers, waiting, writing
 from tests.bench.client import PATIENCE, Connection
 from tests.bench.compare import Figure, Place, Workload, measure
 from tests.bench.corpus import corpus
@@ -25,6 +26,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *writing.WORKLOADS,
     *waiting.WORKLOADS,
     *mboxes.WORKLOADS,
+    *cyrus.WORKLOADS,
 )
 
 # What has its place here and is not measured yet.
@@ -36,7 +38,7 @@ LATER = (
 
 def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these workloads alone")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these alone; cyrus-* is all that begin so")
     parser.add_argument("--messages", nargs="+", type=int, metavar="N", help="sizes of the large mailbox")
     parser.add_argument("--sessions", type=int, metavar="N", help="how many are idle at a time")
     parser.add_argument("--crowd", type=int, default=50, metavar="N", help="how many have 10,000 messages (crowded)")
@@ -50,7 +52,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--list", action="store_true", help="name the workloads")
     chosen = parser.parse_args(words)
-    unknown = set(chosen.only or ()) - {one.name for one in WORKLOADS}
+    unknown = {name for name in chosen.only or () if not fnmatch.filter([one.name for one in WORKLOADS], name)}
     if unknown:
         parser.error(f"there is no workload {', '.join(sorted(unknown))}; --list names them")
     # What matters most comes first: the time may be over before the rest.
@@ -68,6 +70,8 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # the servers are to end with us
     Connection.patience = chosen.patience
     where = report.machine(chosen.folder.parent, f"Dovecot {servers.dovecot_version()}", shown(words))
+    if any(cyrus.CYRUS in one.dovecots for count in chosen.messages for one in workloads(chosen, count)):
+        where[cyrus.CYRUS] = cyrus.version()
     with room_to_watch():
         figures, left_out = everything(chosen)
     data = {"where": where, "figures": [figure.as_data() for figure in figures], "left_out": left_out}
@@ -94,6 +98,7 @@ def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
     run = chosen.folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     pair = servers.Pair(run, mail, [*arriving.names(), *arriving.idle_names(chosen.sessions)])
+    pair.join(cyrus.CyrusServer(run / cyrus.CYRUS))
     figures: list[Figure] = []
     left_out: list[str] = []
     try:
@@ -117,11 +122,16 @@ def everything(chosen: argparse.Namespace) -> tuple[list[Figure], list[str]]:
 
 def workloads(chosen: argparse.Namespace, count: int) -> list[Workload]:
     """What is run with a large mailbox of so many messages; what has nothing to do with it, with the first one."""
-    if chosen.only:
-        wanted = [one for one in WORKLOADS if one.name in chosen.only]
-    else:
-        wanted = [one for one in WORKLOADS if not one.apart and (not one.sized or count <= one.largest)]
+    wanted = [one for one in WORKLOADS if _wanted(chosen, one, count)]
     return [one for one in wanted if one.sized or count == chosen.messages[0]]
+
+
+def _wanted(chosen: argparse.Namespace, workload: Workload, count: int) -> bool:
+    fits = not workload.sized or count <= workload.largest
+    if chosen.only:  # what is named by its whole name is run with any size
+        alike = any(fnmatch.fnmatch(workload.name, name) for name in chosen.only)
+        return workload.name in chosen.only or (fits and alike)
+    return fits and not workload.apart
 
 
 def rounds(chosen: argparse.Namespace, workload: Workload) -> int | None:

@@ -152,6 +152,12 @@ class Run:
         for connection in self._open:
             connection.close()
 
+    def take_over(self, inner: Run, prefix: str) -> None:
+        """Keep what another run came to, under keys that begin with `prefix`."""
+        for mine, its in ((self.values, inner.values), (self.cpu, inner.cpu), (self.client, inner.client)):
+            mine.update({prefix + key: value for key, value in its.items()})
+        self.pss.update({prefix + key: value for key, value in inner.pss.items()})
+
     def share(self, key: str, times: int) -> None:
         """What `costs` counted was for so many times; keep what one of them cost."""
         self.client[key] /= times

@@ -25,9 +25,7 @@ def over_mboxes(workload: Workload) -> Workload:
             workload.run(inner)
         finally:
             inner.close()
-        for mine, its in ((run.values, inner.values), (run.cpu, inner.cpu), (run.client, inner.client)):
-            mine.update({f"mbox_{key}": value for key, value in its.items()})
-        run.pss.update({f"mbox_{key}": value for key, value in inner.pss.items()})
+        run.take_over(inner, "mbox_")
 
     return Workload(
         f"mbox-{workload.name}",

@@ -24,6 +24,7 @@ from tests.support.dovecot import Dovecot, give, nobody
 
 IMAPD = "imapd"
 DEFAULT, LOGIN, IMAP, HIBERNATE = "dovecot-default", "dovecot-login", "dovecot-imap", "dovecot-hibernate"
+CYRUS = "cyrus"
 DOVECOTS = {
     DEFAULT: "Debian's default: a login process for each connection, an imap process for each session",
     LOGIN: "login processes reused (service_count = 0), an imap process for each session",
@@ -137,6 +138,15 @@ class Server:
     def home(self, name: str) -> Path:
         return self.mail / name
 
+    def give_mail(self, corpus: Corpus, name: str, count: int, *, own_files: bool = False) -> None:
+        """The first `count` messages of the corpus into a person's INBOX: links to it, which are kept where they are there
+        already, or for what writes, files of its own, always new."""
+        home = self.home(name)
+        if home.exists() and not own_files and has_mail(home, count):
+            return
+        shutil.rmtree(home, ignore_errors=True)
+        corpora.make_maildir(corpus, count, home, own_files=own_files, owner=owner())
+
     def cpu(self) -> float:
         root = self.root()
         return process.cpu(root) if root else 0.0
@@ -236,6 +246,14 @@ def owner() -> tuple[int, int] | None:
     return (nobody().pw_uid, nobody().pw_gid) if os.geteuid() == 0 else None
 
 
+def has_mail(home: Path, count: int) -> bool:
+    """Whether there are so many messages in a Maildir, all of them in cur/."""
+    try:
+        return len(os.listdir(home / "cur")) == count and not os.listdir(home / "new")
+    except FileNotFoundError:
+        return False
+
+
 class Pair:
     """imapd and the Dovecots, with the people whose mail they have. Dovecots start when they are first asked for."""
 
@@ -254,6 +272,10 @@ class Pair:
         self._maildirs = (self._servers[IMAPD], self._servers[DEFAULT])
         for name, settings in MBOX_CONFIGURATIONS.items():
             self._servers[name] = DovecotServer(folder / name, settings, folder / "dovecot-mboxes", MBOXES)
+
+    def join(self, server: Server) -> None:
+        """One more server, which has mail of its own."""
+        self._servers[server.name] = server
 
     def server(self, name: str) -> Server:
         """A server, running."""
@@ -275,24 +297,13 @@ class Pair:
         return [server for server in self._servers.values() if server.root()]
 
     def give_mail(self, name: str, count: int, *, own_files: bool = False, only: Server | None = None) -> None:
-        """The first `count` messages into a person's INBOX, for both or `only` one of them; links to the corpus, which
-        are kept where they are there already, or for what writes files of its own, always new."""
-        for home in [only.home(name)] if only else [server.home(name) for server in self._maildirs]:
-            if home.exists() and not own_files and self._has(home, count):
-                continue
-            shutil.rmtree(home, ignore_errors=True)
-            corpora.make_maildir(self.corpus, count, home, own_files=own_files, owner=owner())
+        """The first `count` messages into a person's INBOX, for both or `only` one of them, as Server.give_mail does."""
+        for server in [only] if only else self._maildirs:
+            server.give_mail(self.corpus, name, count, own_files=own_files)
 
     def give_mbox(self, name: str, count: int, server: Server) -> None:
         """The same as an mbox, always new, for one server."""
         corpora.make_mbox(self.corpus, count, server.home(name), owner())
-
-    @staticmethod
-    def _has(home: Path, count: int) -> bool:
-        try:
-            return len(os.listdir(home / "cur")) == count and not os.listdir(home / "new")
-        except FileNotFoundError:
-            return False
 
     def new_person(self) -> str:
         """Somebody whom no server has seen: servers remember people, and keep their mail files open for a while."""
@@ -303,7 +314,7 @@ class Pair:
         name = self.new_person()
         home = server.home(name)
         before = self._cold.pop(server.mail, None)
-        if before is not None and self._has(before, count):
+        if before is not None and has_mail(before, count):
             before.rename(home)
             corpora.forget(home)
         else:

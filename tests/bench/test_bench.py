@@ -3,16 +3,18 @@
 import email
 import hashlib
 import json
+import re
 import socket
+from datetime import datetime
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.bench import __main__ as program
-from tests.bench import arriving, checks, corpus, letters, plot, reading, report, servers
+from tests.bench import arriving, checks, corpus, cyrus, letters, plot, reading, report, servers, waiting
 from tests.bench.client import Answer, Connection, WrongAnswer
-from tests.bench.compare import Figure, Measure, Place, Target, Workload, measure
+from tests.bench.compare import Figure, Measure, Place, Run, Target, Workload, measure
 from tests.support.dovecot import open_folder
 
 # Of the first 200 messages. Figures of different days can only be compared while it stays.
@@ -73,6 +75,58 @@ def test_a_tiny_run_of_both_servers_makes_a_table(folder, monkeypatch):
         "| LOGIN and LOGOUT, one client |",
     ):
         assert line in text
+
+
+def test_what_other_servers_are_given_by_append_is_what_the_corpus_says(folder):
+    mail = corpus.corpus(folder, 1000, servers.owner())
+    pair = servers.Pair(folder / "run", mail, ["big"])
+    try:
+        with Connection(pair.server("imapd").port) as connection:
+            connection.ask(b"LOGIN big secret")
+            for command in cyrus.appends(mail, 250):
+                connection.ask(command)
+            place = Place(pair, mail, "big", 250)
+            for work in (reading.uidflags, reading.headers_warm, reading.envelope_warm, reading.bodies):
+                work(Run(place, pair.server("imapd"), 0))
+            connection.ask(b"SELECT INBOX")
+            dates = bytes(connection.ask(b"FETCH 7,250 (INTERNALDATE)").data)
+    finally:
+        pair.stop()
+    found = [datetime.strptime(one, "%d-%b-%Y %H:%M:%S %z") for one in re.findall('"(.*?)"', dates.decode())]
+    assert [one.timestamp() for one in found] == [letters.came(6), letters.came(249)]
+
+
+def test_news_of_sessions_need_no_delivery(folder, monkeypatch):
+    monkeypatch.setattr(waiting, "_deliver", None)
+    mail = corpus.corpus(folder, 1000, servers.owner())
+    pair = servers.Pair(folder / "run", mail, [])
+    run = Run(Place(pair, mail, "big", 1000), pair.server("imapd"), 0)
+    try:
+        waiting.news_of_sessions(run)
+    finally:
+        run.close()
+        pair.stop()
+    assert set(run.values) == {"news_append", "news_flag"} and all(run.values.values())
+
+
+def test_who_has_a_store_of_his_own_is_measured_only_where_he_is_named():
+    words = ["--messages", "100000", "1000"]
+    chosen = program.arguments(words)
+    assert not [one for count in chosen.messages for one in program.workloads(chosen, count) if "cyrus" in one.dovecots]
+    chosen = program.arguments(["--only", "cyrus-*", *words])
+    large, small = ([one.name for one in program.workloads(chosen, count)] for count in chosen.messages)
+    assert "cyrus-envelope" in large and "cyrus-news" in large and "cyrus-copy" not in large
+    assert "cyrus-copy" in small and "cyrus-news" not in small
+    chosen = program.arguments(["--only", "cyrus-copy", *words])
+    assert [one.name for one in program.workloads(chosen, 100_000)] == ["cyrus-copy"]
+    with pytest.raises(SystemExit):
+        program.arguments(["--only", "cyr-*"])
+
+
+def test_cyrus_listens_on_this_machine_alone():
+    ports = re.findall('listen="(.*?)"', cyrus.SERVICES.format(folder="f", programs="p", port=1, tls_port=2))
+    assert ports == ["127.0.0.1:1", "127.0.0.1:2"]
+    assert not re.findall("^[a-z_-]+: /", cyrus.SETTINGS, re.MULTILINE)  # it has nothing of the system's
 
 
 def test_a_server_that_loses_a_message_is_not_measured(folder):
@@ -163,3 +217,16 @@ def test_what_is_measured_apart_is_shown_apart_and_once(tmp_path):
     text = report.document(json.loads((tmp_path / "results.json").read_text()))
     main, _, apart = text.partition("## Measured apart")
     assert "| 10.0 ms |" in main and "| 4.00 ms |" in apart and "3.00 ms" not in text
+
+
+def test_what_was_run_beside_cyrus_is_not_said_to_be_beside_dovecot(tmp_path):
+    where = {"date": "today", "machine": "this one", "command": "a command", "imapd": "commit 1"}
+    full = {"where": where, "figures": [figure("ms", [10.0], [5.0], ratio=1).as_data()], "left_out": []}
+    report.save(full, tmp_path / "results.json")
+    measured = Figure("w", Measure("c", "beside Cyrus: what", "ms", Target(1)), 1000, {"imapd": [2.0], "cyrus": [7.0]})
+    apart = {"where": {**where, "cyrus": "Cyrus 3.6"}, "figures": [measured.as_data()], "left_out": []}
+    text = report.document(report.added(apart, tmp_path / "results.json"))
+    main, _, apart = text.partition("## Measured apart")
+    assert "| imapd | Dovecot |" in main and "| imapd | Cyrus |" not in main
+    assert "commit 1, Cyrus 3.6`" in apart and "| imapd | Dovecot |" not in apart.partition("## All")[0]
+    assert "| beside Cyrus: what | 1,000 | 2.00 ms | 7.00 ms | own store, prefork 2 | 3.50 | 1 × | reached |" in apart

@@ -23,6 +23,24 @@ SMALL = b"FETCH 1:10 (UID FLAGS ENVELOPE)"
 
 def news(run: Run) -> None:
     """From a file's rename into new/, and from the command of another session, to the line that the idle client gets."""
+    name, watcher = _idle(run)
+    texts = list(messages(run, TIMES))
+    with run.costs("news_delivery"):
+        _each(run, "news_delivery", watcher, b" EXISTS\r\n", lambda turn: _deliver(run, name, turn, texts[turn]))
+    _of_sessions(run, name, watcher)
+    watcher.close()
+
+
+def news_of_sessions(run: Run) -> None:
+    """The same without deliveries, for a server into whose store no other program can put a file."""
+    name, watcher = _idle(run)
+    with run.costs("news_append"):
+        _of_sessions(run, name, watcher)
+    watcher.close()
+
+
+def _idle(run: Run) -> tuple[str, Connection]:
+    """A new person, and he in IDLE in his INBOX."""
     name = somebody(run, MAIL_EACH)
     with opened(run, name) as other:  # the first look is not the matter here
         select(run, other, MAIL_EACH)
@@ -31,15 +49,16 @@ def news(run: Run) -> None:
     select(run, watcher, MAIL_EACH)
     watcher.begin(b"IDLE")
     watcher.wait_for(b"+ ")
+    return name, watcher
+
+
+def _of_sessions(run: Run, name: str, watcher: Connection) -> None:
     texts = list(messages(run, 2 * TIMES))
-    with run.costs("news_delivery"):
-        _each(run, "news_delivery", watcher, b" EXISTS\r\n", lambda turn: _deliver(run, name, turn, texts[turn]))
     for key, words, command in (
         ("news_append", b" EXISTS\r\n", lambda turn: b"APPEND INBOX " + literal(texts[TIMES + turn])),
         ("news_flag", b"\\Flagged", lambda turn: b"STORE %d +FLAGS (\\Flagged)" % (MAIL_EACH + turn)),
     ):
         _each(run, key, watcher, words, lambda turn, command=command: _by_another(run, name, command(turn)))
-    watcher.close()
 
 
 def _each(run: Run, key: str, watcher: Connection, words: bytes, happen: Callable[[int], float]) -> None:
