@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 from imapd.imap.command import Command, Response, State
 from imapd.imap.session import Session
-from imapd.mime.parts import parse as parse_message
+from imapd.mime.parser import parse as parse_message
 from imapd.model.errors import BadSyntax
 
 if TYPE_CHECKING:

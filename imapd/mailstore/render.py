@@ -17,7 +17,8 @@ from imapd.mime import describe as values
 from imapd.mime.address import addresses
 from imapd.mime.describe import Form
 from imapd.mime.header import wanted_values
-from imapd.mime.parts import ENVELOPE_FIELDS, Fields, Part, parse
+from imapd.mime.parser import parse
+from imapd.mime.parts import ENVELOPE_FIELDS, Fields, Part, first
 from imapd.mime.values import Parameters
 from imapd.wire import writer
 
@@ -78,16 +79,16 @@ def _envelope(fields: Fields, breathe: Callable[[], None] | None) -> bytes:
     """Addresses that a message lacks, or that nobody can read, are those of From (RFC 3501 section 7.4.2)."""
     from_ = _people(fields, b"from", breathe)
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
-        _nstring(values.text(fields, b"date")),
-        _nstring(values.text(fields, b"subject")),
+        _nstring(first(fields, b"date")),
+        _nstring(first(fields, b"subject")),
         from_,
         _people(fields, b"sender", breathe, from_),
         _people(fields, b"reply-to", breathe, from_),
         _people(fields, b"to", breathe),
         _people(fields, b"cc", breathe),
         _people(fields, b"bcc", breathe),
-        _nstring(values.text(fields, b"in-reply-to")),
-        _nstring(values.text(fields, b"message-id")),
+        _nstring(first(fields, b"in-reply-to")),
+        _nstring(first(fields, b"message-id")),
     )
 
 

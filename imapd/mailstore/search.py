@@ -18,7 +18,8 @@ from functools import cached_property
 from imapd.mailstore.errors import Expunged
 from imapd.mailstore.store import Mailbox, Message, Snapshot
 from imapd.mailstore.view import View
-from imapd.mime import header, parts, pieces, text
+from imapd.mime import header, pieces, text
+from imapd.mime.parser import parse
 from imapd.model import criteria
 from imapd.model.criteria import Criterion
 from imapd.model.loop import Loop
@@ -250,7 +251,7 @@ class _Texts:
         """The texts of the body, decoded and folded, each in windows."""
         whole = self._open().read()
         found: list[list[str]] = []
-        for windows in pieces.body_texts(parts.parse(whole, self._breathe), whole):
+        for windows in pieces.body_texts(parse(whole, self._breathe), whole):
             found.append([])
             for window in windows:
                 found[-1].append(folded(window))

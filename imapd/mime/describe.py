@@ -15,12 +15,6 @@ MAX_ADDRESS_FIELDS: Final = 10_000
 """Of fields with the same name no more are read; they would not fit into the value that is read of one."""
 
 
-def text(fields: Fields, name: bytes) -> bytes | None:
-    """The value of the first field of that name, as `Part.fields` has them; None where there is none."""
-    values = fields.get(name)
-    return values[0] if values else None
-
-
 def people(fields: Fields, name: bytes) -> bytes | None:
     """The addresses of all fields of that name, as the value of one; None where there is none."""
     values = fields.get(name)

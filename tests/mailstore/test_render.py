@@ -3,7 +3,7 @@
 import pytest
 
 from imapd.mailstore.render import describe, envelope_of
-from imapd.mime.parts import MAX_DEPTH, MAX_PARTS
+from imapd.mime.parser import MAX_DEPTH, MAX_PARTS
 from tests.mailstore.fetchtexts import check_body, check_envelope, read
 from tests.mime.mails import crlf
 

@@ -5,7 +5,8 @@ import itertools
 
 from imapd.mailstore.render import describe, envelope_of
 from imapd.mime.header import parse_date, select, split
-from imapd.mime.parts import MAX_DEPTH, MAX_PARTS, find, parse, walk
+from imapd.mime.parser import MAX_DEPTH, MAX_PARTS, parse
+from imapd.mime.parts import find, walk
 from imapd.mime.text import UnknownEncoding, body_texts, decode_transfer, header_texts
 from tests.mailstore.fetchtexts import check_body, check_envelope, read
 
@@ -49,12 +50,12 @@ def check_tree(root, message):
 
 def check_sections(root, message):
     """What find() finds lies in the message, for every part that has a number."""
-    assert find(root, message, ()) == (0, len(message))
-    start, length = find(root, message, (), "HEADER")
-    assert find(root, message, (), "TEXT") == (start + length, len(message) - length)
+    assert find(root, ()) == (0, len(message))
+    start, length = find(root, (), "HEADER")
+    assert find(root, (), "TEXT") == (start + length, len(message) - length)
     for path in itertools.chain(itertools.product((1, 2, 3), repeat=1), itertools.product((1, 2), repeat=3)):
         for text in (None, "HEADER", "TEXT", "MIME"):
-            found = find(root, message, path, text)
+            found = find(root, path, text)
             assert found is None or 0 <= found[0] <= found[0] + found[1] <= len(message)
 
 

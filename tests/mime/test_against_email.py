@@ -14,7 +14,8 @@ import pytest
 
 from imapd.mime.address import addresses
 from imapd.mime.header import fields, parse_date, unfold
-from imapd.mime.parts import parse, walk
+from imapd.mime.parser import parse
+from imapd.mime.parts import walk
 from imapd.mime.text import UnknownEncoding, decode_transfer, decode_words, parameter_text
 from tests.mime.mails import mails
 

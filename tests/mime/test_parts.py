@@ -2,7 +2,8 @@
 
 import pytest
 
-from imapd.mime.parts import MAX_DEPTH, MAX_PARTS, find, parse, walk
+from imapd.mime.parser import MAX_DEPTH, MAX_PARTS, parse
+from imapd.mime.parts import find, walk
 from tests.mime.mails import crlf
 from tests.mime.promises import check_tree
 
@@ -123,7 +124,7 @@ epilogue
     ],
 )
 def test_sections_of_the_complex_message_of_the_rfc(path, text, expected):
-    found = find(parse(COMPLEX), COMPLEX, path, text)
+    found = find(parse(COMPLEX), path, text)
     assert (found and COMPLEX[found[0] : found[0] + found[1]]) == expected
 
 
@@ -131,7 +132,7 @@ def test_whole_bodies_of_the_complex_message():
     root = parse(COMPLEX)
 
     def octets(path, text=None):
-        start, length = find(root, COMPLEX, path, text)
+        start, length = find(root, path, text)
         return COMPLEX[start : start + length]
 
     assert octets(()) == COMPLEX
@@ -144,20 +145,20 @@ def test_whole_bodies_of_the_complex_message():
 def test_a_message_without_parts_has_a_part_one():
     message = b"Subject: x\r\n\r\nbody\r\n"
     root = parse(message)
-    assert find(root, message, (1,)) == find(root, message, (), "TEXT") == (14, 6)
-    assert find(root, message, (1,), "MIME") == (0, 14)
-    assert find(root, message, (1, 1)) is None
-    assert find(root, message, (1,), "TEXT") is None
+    assert find(root, (1,)) == find(root, (), "TEXT") == (14, 6)
+    assert find(root, (1,), "MIME") == (0, 14)
+    assert find(root, (1, 1)) is None
+    assert find(root, (1,), "TEXT") is None
 
 
 def test_a_message_that_is_a_message_has_its_parts_below_one():
     message = b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nbody\r\n"
     root = parse(message)
-    assert find(root, message, (1,)) == (32, len(message) - 32)
-    assert find(root, message, (1,), "HEADER") == (32, 15)
-    assert find(root, message, (1,), "TEXT") == find(root, message, (1, 1)) == (47, 6)
-    assert find(root, message, (1, 1), "MIME") == (32, 15)
-    assert find(root, message, (1, 2)) is None
+    assert find(root, (1,)) == (32, len(message) - 32)
+    assert find(root, (1,), "HEADER") == (32, 15)
+    assert find(root, (1,), "TEXT") == find(root, (1, 1)) == (47, 6)
+    assert find(root, (1, 1), "MIME") == (32, 15)
+    assert find(root, (1, 2)) is None
 
 
 BROKEN = {

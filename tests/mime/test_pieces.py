@@ -8,7 +8,7 @@ import random
 import pytest
 
 from imapd.mime import pieces
-from imapd.mime.parts import parse
+from imapd.mime.parser import parse
 from imapd.mime.text import UnknownEncoding, body_texts, decode_charset, decode_transfer, html_text
 from tests.mime.mails import mails
 

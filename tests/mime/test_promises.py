@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import imapd.mime
 from imapd.mailstore.render import describe
-from imapd.mime.parts import parse
+from imapd.mime.parser import parse
 from imapd.mime.text import body_texts, header_texts
 from tests.fuzz import fuzz_mime
 from tests.mime.mails import mails

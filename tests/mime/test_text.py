@@ -2,7 +2,7 @@
 
 import pytest
 
-from imapd.mime.parts import parse
+from imapd.mime.parser import parse
 from imapd.mime.text import (
     UnknownEncoding,
     body_texts,

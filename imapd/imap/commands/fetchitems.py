@@ -197,8 +197,8 @@ class Section(Body):
         return text == "HEADER" and not self.section.parts
 
     def _place(self, record: Record, text: str | None) -> tuple[int, int] | None:
-        content, root = record.parts()
-        return parts.find(root, content, self.section.parts, text)
+        _, root = record.parts()
+        return parts.find(root, self.section.parts, text)
 
     def _octets(self, record: Record, text: str | None) -> bytes | None:
         assert record.message is not None
