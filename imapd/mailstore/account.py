@@ -52,7 +52,7 @@ class LocalAccount:
             rows = core.reading(lambda index: index.boxes()) if core.is_current() else []
             on_disk = core.format.directories(core.root)
         if on_disk - core.unfit != {row.directory for row in rows}:
-            core.unfit = core.locked(tree.discover)
+            core.discover()
             rows = core.reading(lambda index: index.boxes())
         return rows
 

@@ -41,7 +41,7 @@ def repair(core: AccountCore, before: Report, hashing: bool = False, accept: boo
     Raises StoreError, OSError where no more can be done.
     """
     wrong = list(before.findings)
-    core.locked(tree.discover)  # with all that is due when an index is opened for writing
+    core.discover()  # with all that is due when an index is opened for writing
     report = _verified(core, hashing)
     for _ in range(_ROUNDS):
         wrong += [finding for finding in report.findings if finding not in wrong]

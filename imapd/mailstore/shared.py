@@ -26,7 +26,6 @@ from imapd.mailstore.rowchanges import Reflagged
 from imapd.mailstore.rows import BoxRow, Delta
 from imapd.mailstore.store import MailboxStatus, Placed, Snapshot
 from imapd.mailstore.texts import MailboxTexts
-from imapd.mailstore.tree import discover
 
 Result = TypeVar("Result")
 
@@ -151,7 +150,7 @@ class SharedMailbox:
             return self._nothing_to_do(read_write)
         except (FileNotFoundError, NotADirectoryError):
             if not self.account.format.is_mailbox(self.account.root, self.row.directory):
-                self.account.locked(discover)  # renamed just now, or gone
+                self.account.discover()  # renamed just now, or gone
                 self.refresh()
             return False
 

@@ -70,7 +70,7 @@ class Worker:
     def crash(self) -> None:
         """Forget everything, as a process does that is killed: nothing is closed in order."""
         for core in self.store._cores.values():
-            core._close(core._handles_taken())
+            core._close(core._index.taken())
         self.store._cores.clear()
 
 

@@ -137,8 +137,9 @@ class Lagging(MaildirFormat):
 def lagging(home):
     worker = Worker(home)
     worker.put()
-    core_of(worker).format = Lagging()
-    return worker, core_of(worker).format
+    core = core_of(worker)
+    core.format = core._index._format = Lagging()
+    return worker, core.format
 
 
 def test_the_last_close_writes_back_what_the_mail_file_lacks(home):

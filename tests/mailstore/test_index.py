@@ -153,13 +153,13 @@ def test_damage_found_while_it_is_open_is_mended_with_the_next_look(home):
     worker = Worker(home)
     worker.ann.subscribe("A")
     core = next(iter(worker.store._cores.values()))
-    core._writer._all("PRAGMA wal_checkpoint(TRUNCATE)")
+    core._index._writer._all("PRAGMA wal_checkpoint(TRUNCATE)")
     data = (home / INDEX).read_bytes()
     with open(home / INDEX, "r+b") as file:  # in place, as a bad disk does
         file.seek(4096)
         file.write(b"\xff" * (len(data) - 4096))
     with pytest.raises(Corrupt):
-        core._on_own_index(lambda index: index.columns(1))
+        core._index.on_another(lambda index: index.columns(1))
     core.suspect()
     assert bodies(worker) == sorted(b"n: %d\r\n\r\n" % number for number in range(20))
 

@@ -70,7 +70,7 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
     worker = prepare(tmp_path / "ann")
     before = state(worker)
     core = next(iter(worker.store._cores.values()))
-    insert = core._writer._insert
+    insert = core._index._writer._insert
 
     def full(rows):
         insert(rows)
@@ -80,7 +80,7 @@ def test_a_failed_commit_leaves_nothing(tmp_path, monkeypatch):
 
         raise translated(error)
 
-    monkeypatch.setattr(core._writer, "_insert", full)
+    monkeypatch.setattr(core._index._writer, "_insert", full)
     for deed in ("append", "append one", "copy", "move"):
         with pytest.raises(StoreError):
             DEEDS[deed](worker)
@@ -103,7 +103,7 @@ def test_a_message_of_which_nobody_can_tell_whether_the_index_has_it_stays(tmp_p
     def lost(rows):
         raise UnknownOutcome(reason="the commit failed")
 
-    monkeypatch.setattr(core._writer, "_insert", lost)
+    monkeypatch.setattr(core._index._writer, "_insert", lost)
     spool = worker.ann.spool()
     spool.write(WIRE)
     before = everything(tmp_path / "ann")
