@@ -13,10 +13,8 @@ Rules:
 4. STARTTLS: what the client sent in the clear behind it is never executed. Where any of it is there when the answer
    is due, the connection is closed; what comes later falls into the handshake and fails there.
 5. A stop waits for the command that runs, but not for the rest of what a long one has to say.
-6. Who waits for his client needs no greenlet and no stack. The life of a connection is a row of episodes: each begins,
-   in a new greenlet, with what was heard, and ends when nothing is left to do. It is a generator, which yields the time
-   up to which it waits where a command waits for its client; between commands and in IDLE there is none, and ten
-   thousand idle clients cost what their objects do.
+6. Who waits for his client needs no greenlet and no stack (episodes). Where a command asks for one more line its
+   generator is kept; between commands and in IDLE nothing is.
 7. Every end is one line in the log. An exception that is nobody's is logged with its traceback under an id, which the
    client is told, and nothing else.
 """
@@ -27,17 +25,15 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import gevent
-
-from imapd.imap.command import Await, Command, Continue, Response, State, Upgrade, Yielded
+from imapd.imap.command import Await, Command, Continue, Response, State, Upgrade
 from imapd.imap.dispatch import Admitted
 from imapd.log import event as write_event
 from imapd.mailstore.errors import StoreError
 from imapd.model.loop import Loop
+from imapd.server.episodes import Episodes, Waiting
 from imapd.server.partners import Begin, Conversation, Patience
 from imapd.server.tls import Context, TlsFailure
 from imapd.server.transport import Gone, Heard, TimedOut, Transport
@@ -51,9 +47,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("imapd.server.connection")
 
 FLUSH_SIZE = 256 * 1024
-Result = TypeVar("Result")
-Waiting = Generator[float, Heard, Result]
-"""Work that yields times (time.monotonic()) up to which it waits for the client, and is sent what was heard then."""
 
 
 class _End(Exception):
@@ -65,14 +58,13 @@ class _End(Exception):
         self.text = text
 
 
-class Connection:
+class Connection(Episodes):
     """One connection. begin makes its conversation, told whether the connection is private, where events go
     and whom to ask about TLS."""
 
     __slots__ = (
-        "_alarm", "_began", "_begin", "_buffer", "_buffered", "_commands", "_conversation", "_deadline", "_episode",
-        "_framer", "_greenlet", "_identity", "_implicit_tls", "_is_closed", "_listened", "_loop", "_over", "_patience",
-        "_stop", "_tls", "_transport", "_user",
+        "_alarm", "_began", "_begin", "_buffer", "_buffered", "_commands", "_conversation", "_deadline", "_framer",
+        "_identity", "_implicit_tls", "_listened", "_loop", "_patience", "_stop", "_tls", "_user",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +77,7 @@ class Connection:
         tls: Context | None = None,
         implicit_tls: bool = False,
     ) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._begin: Begin | None = begin
         self._loop = loop
         self._patience = patience
@@ -103,10 +95,6 @@ class Connection:
         self._conversation: Conversation | None = None
         self._listened: View | None = None  # whose bell we listen to
         self._alarm: float | None = None  # when a resting command is to be woken
-        self._episode: Waiting[None] | None = None
-        self._is_closed = False
-        self._greenlet: gevent.Greenlet | None = None  # in which it runs just now
-        self._over: Callable[[Connection], None] | None = None
 
     @property
     def listener(self) -> str:
@@ -118,46 +106,16 @@ class Connection:
         """Who has logged in."""
         return self._conversation.session.person if self._user is not None and self._conversation is not None else None
 
-    # -- from outside ------------------------------------------------------------------------------------------------
+    def stop(self, text: str) -> None:
+        """End the connection with BYE and that text, as soon as no command is running."""
+        self._stop = text
+        self._transport.ring()
 
-    def serve(self, over: Callable[[Connection], None]) -> None:
-        """Serve the client; returns as soon as it has to be waited for. `over` is called at the end."""
-        self._over = over
-        self._go_on(None)
-
-    def cut(self) -> list[gevent.Greenlet]:
-        """The greenlets that have to be killed so that the connection ends at once."""
-        return [self._greenlet] if self._greenlet is not None else []
-
-    def _go_on(self, heard: Heard | None) -> None:
-        """Live on to the next wait; a greenlet's whole work."""
-        self._greenlet = gevent.getcurrent()
+    def _episode_of(self, heard: Heard | None) -> Waiting[float | None]:
         until: float | None = None
+        reason = "logout"
         try:
-            if self._episode is None:
-                self._episode = self._lived(heard)
-                until = next(self._episode)
-            else:
-                until = self._episode.send(heard)  # type: ignore[arg-type]
-        except StopIteration:
-            self._episode = None
-            until = self._deadline if self._alarm is None else min(self._alarm, self._deadline)
-        finally:
-            self._greenlet = None
-            if self._is_closed and self._over is not None:
-                self._over(self)
-        if until is not None and not self._is_closed:
-            self._transport.rest(until, self._wake)
-
-    def _wake(self, heard: Heard) -> None:
-        self._greenlet = gevent.spawn(self._go_on, heard)
-
-    def _lived(self, heard: Heard | None) -> Waiting[None]:
-        """One episode; nothing was heard yet at the first. The connection is closed at the end of the last."""
-        reason: str | None = "logout"
-        try:
-            if (yield from self._converse(heard)):
-                reason = None
+            until = yield from self._converse(heard)
         except _End as end:
             reason = end.reason
             self._say_goodbye(end.text)
@@ -179,18 +137,14 @@ class Connection:
             reason = "cut off"
             raise
         finally:
-            if reason is not None:
+            if until is None:
                 self._close(reason)
-
-    def stop(self, text: str) -> None:
-        """End the connection with BYE and that text, as soon as no command is running."""
-        self._stop = text
-        self._transport.ring()
+        return until
 
     # -- the conversation --------------------------------------------------------------------------------------------
 
-    def _converse(self, heard: Heard | None) -> Waiting[bool]:
-        """Do all that is to do by now; whether the client is to be waited for then."""
+    def _converse(self, heard: Heard | None) -> Waiting[float | None]:
+        """Do all that is to do by now; up to when the client is to be waited for then, None at the end."""
         conversation = self._conversation or self._met()
         if heard is Heard.INPUT:
             self._feed()
@@ -206,9 +160,9 @@ class Connection:
             elif not _is_over(conversation):
                 self._flush()
                 self._check_time()
-                return True
+                return self._deadline if self._alarm is None else min(self._alarm, self._deadline)
         self._flush()
-        return False
+        return None
 
     def _met(self) -> Conversation:
         """The conversation, begun with a greeting."""
@@ -227,18 +181,17 @@ class Connection:
         self._commands += not conversation.is_resting
         self._alarm = None
         running = conversation.answer(line)
-        resume: Callable[[], Yielded] = partial(next, running)
+        said: Line | bool | None = None  # to the command, for its word
         try:
             while True:
                 try:
-                    word = resume()
+                    word = running.send(said)
                 except StopIteration:
                     break
-                resume = partial(next, running)
+                said = None
                 if isinstance(word, Continue):
                     self._send(ContinueResponse(word.text))
-                    following = yield from self._next(conversation)
-                    resume = partial(running.send, following)
+                    said = yield from self._next(conversation)
                 elif isinstance(word, Await):
                     if word.view is None or self._listened is word.view:
                         running.close()
@@ -249,7 +202,7 @@ class Connection:
                     word.view.listen(self._transport.ring)
                 elif isinstance(word, Upgrade):
                     self._upgrade()
-                    resume = partial(running.send, True)
+                    said = True
                 else:
                     self._send(word)
         finally:
@@ -421,7 +374,6 @@ class Connection:
             pass
 
     def _close(self, reason: str) -> None:
-        self._is_closed = True
         try:
             if self._conversation is not None:
                 self._conversation.close()
