@@ -1,5 +1,5 @@
-"""The master: opens what needs privileges, gives them up, and looks after the workers and the indexer. It reads nothing
-from clients, only what the administrator says at the control socket (control).
+"""The master: opens what needs privileges (startup), gives them up, and looks after the workers and the indexer. It
+reads nothing from clients, only what the administrator says at the control socket (control).
 
 Its signals:
 
@@ -21,20 +21,19 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from imapd import log
 from imapd.log import event
-from imapd.server import children, entrance, house, indexer, lmtp, privileges
+from imapd.server import children, entrance, house, indexer, privileges, startup
 from imapd.server.children import Generation, wait_readable
 from imapd.server.control import Control, ControlError
 from imapd.server.notify import notify, reloading
-from imapd.server.partners import Patience
 from imapd.server.privileges import PrivilegeError
-from imapd.server.sockets import UNIX, ListenError, handed_over, open_places, release, remove_unix
-from imapd.server.tls import TlsError, make_contexts
-from imapd.server.worker import LISTS, Door, Plan
+from imapd.server.sockets import UNIX, handed_over, release, remove_unix
+from imapd.server.startup import StartError
+from imapd.server.worker import LISTS
 
 if TYPE_CHECKING:
     from imapd.settings import Settings
@@ -43,14 +42,6 @@ logger = logging.getLogger("imapd.server.master")
 
 # How long new workers may take until they serve.
 START = 60.0
-
-
-class StartError(Exception):
-    """The settings cannot be put to work; problems are sentences for the administrator."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def serve(settings: Settings, reread: Callable[[], Settings]) -> int:
@@ -76,7 +67,7 @@ class Master:
         self._listeners: set[str] = set()  # the names of all that there have been
         self._control = Control(None)
         # By it workers tell the indexer what they wish; it lasts as long as we do, whoever reads and writes.
-        self._wishes, self._wishing = indexer.make_channel()
+        self._channel = indexer.make_channel()
 
     def run(self) -> int:
         self._catch_signals()
@@ -103,10 +94,10 @@ class Master:
     def _begin(self) -> None:
         os.umask(0o077)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords and mail
-        become = self._become()
-        self._make_folders(become)
+        become = startup.user(self._settings)
+        startup.make_folders(self._settings, become)
         self._secret = house.secret(self._settings.service.state_directory)
-        generation = self._generation(self._settings, fresh=True)
+        generation = startup.generation(self._settings, self._secret, self._channel, handed=handed_over())
         try:
             self._control = Control(self._settings.service.control_socket, become)
         except ControlError as error:
@@ -121,69 +112,6 @@ class Master:
             where = {"socket": address} if place.port == UNIX else {"address": address[0], "port": address[1]}
             event(logger, logging.INFO, "listening", listener=place.listener, **where)
         self._start(generation, self._settings)
-
-    def _become(self) -> privileges.Become | None:
-        try:
-            return privileges.chosen(self._settings.service.user, self._settings.service.group)
-        except PrivilegeError as error:
-            raise StartError(str(error)) from None
-
-    def _make_folders(self, become: privileges.Become | None) -> None:
-        mail, state = self._settings.mail, self._settings.service.state_directory
-        wanted = [("[mail] root", mail.root)] + ([("[service] state_directory", state)] if state else [])
-        problems = []
-        for name, path in wanted:
-            try:
-                if mail.create:
-                    privileges.make_folder(path, become)
-                elif not os.path.isdir(path):
-                    problems.append(f"{name}: there is no folder {path}; make it, or set create = yes in [mail]")
-            except OSError as error:
-                problems.append(f"{name}: the folder {path} cannot be made: {error.strerror}")
-        if problems:
-            raise StartError(*problems)
-
-    def _generation(self, settings: Settings, fresh: bool = False) -> Generation:
-        """The workers-to-be of the settings: sockets and certificates are opened here. Raises StartError."""
-        count = settings.service.workers or len(os.sched_getaffinity(0))
-        share = -(-settings.service.max_sessions // count)
-        _raise_file_limit(share)
-        before = self._current.places if self._current else []
-        try:
-            house.check(settings)
-            wanted = [one.client_certificate for one in settings.listeners]
-            contexts = make_contexts(settings.tls, [*wanted, "no"] if settings.lmtp.starttls else wanted)
-            listeners = [*settings.listeners, *lmtp.listeners(settings.lmtp)]
-            places = open_places(listeners, count, handed_over() if fresh else (), before)
-            places += lmtp.open_socket(settings, places, before)
-        except (ListenError, house.HouseError) as error:
-            raise StartError(str(error)) from None
-        except TlsError as error:
-            raise StartError(f"[tls] {error}") from None
-        doors = tuple(
-            Door(
-                one.name,
-                None if one.security == "plain" else contexts.get(one.client_certificate),
-                one.security == "tls",
-                _tls_port(settings) if one.status == "redirect" else None,
-            )
-            for one in settings.listeners
-        )
-        if settings.lmtp.status == "enabled":
-            doors += (Door(lmtp.LISTENER, contexts.get("no"), False, lmtp=settings.lmtp),)
-        patience = Patience(login=settings.service.login_timeout, session=settings.service.session_timeout)
-
-        def plan(number: int) -> children.Plan:
-            if number == children.INDEXER:
-                return indexer.Plan(settings, self._wishes)
-            sockets: dict[str, list[socket.socket]] = {}
-            for place in places:
-                sockets.setdefault(place.listener, []).extend(place.share(number, count))
-            ask = indexer.asking(self._wishing)
-            build, bound = house.builder(settings, self._secret, ask), settings.service.shutdown_timeout
-            return Plan(build, doors, sockets, share, patience, bound, settings.authentication.recheck)
-
-        return Generation(count, places, plan)
 
     def _start(self, generation: Generation, settings: Settings) -> None:
         self._coming, self._coming_settings = generation, settings
@@ -237,14 +165,14 @@ class Master:
         reloading()
         try:
             settings = self._reread()
-            generation = self._generation(settings)
+            before = self._current.places if self._current is not None else ()
+            generation = startup.generation(settings, self._secret, self._channel, before)
         except Exception as error:  # whatever is wrong with the new file, the old settings serve on
             problems = getattr(error, "problems", None)
             if problems is None:
                 logger.error("reading the configuration again failed", exc_info=error)
             _log_problems(problems or (str(error),))
-            event(logger, logging.ERROR, "reload_refused", hint="the old settings stay in force")
-            notify("READY=1", "STATUS=Serving; the last reload was refused, see the log")
+            _refuse_reload()
             return
         log.setup(settings.log.level, settings.log.format)
         _log_remarks(settings)
@@ -310,7 +238,7 @@ class Master:
     def _see_to_workers(self) -> None:
         self._retired = [generation for generation in self._retired if generation.children]
         if self._stopping_since is not None:
-            bound = max(1.0, (self._coming_settings or self._settings).service.shutdown_timeout)
+            bound = max(1.0, self._coming_settings.service.shutdown_timeout)
             if time.monotonic() - self._stopping_since > bound:
                 self._kill_all(signal.SIGKILL)
             return
@@ -366,8 +294,7 @@ class Master:
             return
         coming.kill(signal.SIGTERM)
         release(coming.places, self._current.places)
-        event(logger, logging.ERROR, "reload_refused", reason=reason, hint="the old settings stay in force")
-        notify("READY=1", "STATUS=Serving; the last reload was refused, see the log")
+        _refuse_reload(reason)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -383,25 +310,14 @@ class Master:
         return min([*times, self._control.until, time.monotonic() + 3600.0]) - time.monotonic()
 
 
-def _raise_file_limit(connections: int) -> None:
-    """Let a worker open files for all its connections: each has a socket and may have a few files open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections * 2 + 1024
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < connections + 256:
-        hint = f"set LimitNOFILE={wanted} in the unit, or lower max_sessions"
-        event(logger, logging.WARNING, "few_files", limit=soft, connections=connections, hint=hint)
+def _refuse_reload(reason: str | None = None) -> None:
+    """Tell that new settings are not put to work. reason: where the problems do not stand in the log already."""
+    event(logger, logging.ERROR, "reload_refused", reason=reason, hint="the old settings stay in force")
+    notify("READY=1", "STATUS=Serving; the last reload was refused, see the log")
 
 
-def _tls_port(settings: Settings) -> int:
-    """Where clients of a port with status = redirect are sent."""
-    return next(one.port for one in settings.listeners if one.status == "enabled" and one.security == "tls")
-
-
-def _log_problems(problems: object) -> None:
-    for problem in problems if isinstance(problems, list | tuple) else (problems,):
+def _log_problems(problems: Iterable[object]) -> None:
+    for problem in problems:
         logger.error("%s", problem)
 
 
