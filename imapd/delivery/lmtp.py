@@ -3,9 +3,10 @@
 `feed` takes octets, `replies` yields what there is to say to them: Reply, and the word Upgrade, where TLS is to begin.
 The driver sends what was yielded before it goes on where a Reply is `now`: then its recipient's copy is durable.
 
+What MAIL, RCPT and a text come to is a transaction's business; here is when what may be said, and how it is answered.
+
 1. No more is held than one command line, or what was fed last; a text goes to the Draft as it comes.
-2. Recipients are looked up at RCPT, so that the client needs no list of ours; each has his own reply behind the text
-   (RFC 2033 section 4.2).
+2. Recipients are looked up at RCPT, so that the client needs no list of ours.
 3. The client may send commands ahead (RFC 2920): they are answered in their order, each when the one before is done.
 4. What is refused in the middle of a text is read to its end all the same, or its lines would be commands.
 5. A client that does not speak LMTP, or talks nonsense for long, is sent away.
@@ -14,21 +15,17 @@ The driver sends what was yielded before it goes on where a Reply is `now`: then
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from imapd.delivery.dots import Dots
-from imapd.delivery.draft import Draft
-from imapd.delivery.heading import Arrival, heading
-from imapd.delivery.outcome import MISTAKE, TOO_LARGE, Undelivered
-from imapd.delivery.post import Recipient
-from imapd.delivery.replies import Log, Office, Reply, Terms, Upgrade, answer, reported
+from imapd.delivery.heading import Arrival
+from imapd.delivery.outcome import TOO_LARGE
+from imapd.delivery.replies import Log, Office, Reply, Terms, Upgrade, answer
+from imapd.delivery.transaction import Transaction
 from imapd.delivery.words import BadWord, Path, Verb, number, path, verb
 
 # RFC 5321 section 4.5.3.1.4 has 512 octets, and extensions make it longer; no honest line is near this.
 LONGEST_LINE = 4096
-# RFC 5321 section 4.5.3.1.8 asks for 100 at least; Postfix sends 50 at a time unless it is told otherwise.
-MOST_RECIPIENTS = 1000
 # Wrong commands, after which the client is sent away.
 PATIENCE = 20
 
@@ -38,20 +35,6 @@ class _Mode(Enum):
     TEXT = auto()  # of DATA
     CHUNK = auto()  # of BDAT
     OVER = auto()
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """What one MAIL has begun. spoiled: a chunk could not be taken; nothing but RSET helps."""
-
-    sender: str
-    recipients: list[Recipient]
-    draft: Draft | None = None
-    spoiled: bool = False
-
-    def close(self) -> None:
-        if self.draft is not None:
-            self.draft.close()
 
 
 class Conversation:
@@ -71,7 +54,7 @@ class Conversation:
         self._last = False
         self._greeted: str | None = None
         self._private = False
-        self._transaction: _Transaction | None = None
+        self._transaction: Transaction | None = None
         self._faults = 0
         self._count = 0
 
@@ -202,7 +185,7 @@ class Conversation:
         if (refusal := self._refused(sender)) is not None:
             yield refusal
             return
-        self._transaction = _Transaction(sender.address, [])
+        self._transaction = Transaction(sender.address, self._office, self._tell)
         yield Reply(250, "2.1.0", "The sender is taken")
 
     def _refused(self, sender: Path) -> Reply | None:
@@ -230,20 +213,8 @@ class Conversation:
             yield Reply(555, "5.5.4", f"The parameter {next(iter(whom.parameters))} is not known")
         elif not whom.address:
             yield Reply(550, "5.1.3", "That is nobody's address")
-        elif len(transaction.recipients) >= MOST_RECIPIENTS:
-            yield Reply(452, "4.5.3", "That are too many recipients for one message")
         else:
-            yield self._found(transaction, whom.address)
-
-    def _found(self, transaction: _Transaction, address: str) -> Reply:
-        try:
-            transaction.recipients.append(self._office.recipient(address))
-        except Undelivered as fault:
-            self._tell_fault("recipient_refused", transaction, address, fault)
-            return answer(fault.verdict)
-        except Exception as error:
-            return answer(MISTAKE, reported(error))
-        return Reply(250, "2.1.5", "The recipient is taken")
+            yield transaction.add(whom.address)
 
     def _data(self, command: Verb) -> Iterator[Reply | Upgrade]:
         if command.rest:
@@ -254,7 +225,7 @@ class Conversation:
         elif transaction.draft is not None or transaction.spoiled:
             yield Reply(503, "5.5.1", "The message comes in chunks")
         else:
-            transaction.draft = self._office.draft()
+            transaction.begin_text()
             self._dots = Dots()
             self._mode = _Mode.TEXT
             yield Reply(354, "", "Go on; end with a line of a single dot")
@@ -274,7 +245,7 @@ class Conversation:
             return
         transaction = self._transaction
         if transaction is not None and transaction.recipients and not transaction.spoiled and transaction.draft is None:
-            transaction.draft = self._office.draft()
+            transaction.begin_text()
         self._mode = _Mode.CHUNK
         if not self._left:
             yield from self._chunk()
@@ -324,22 +295,9 @@ class Conversation:
         elif self._last:
             yield from self._deliver(transaction)
         else:
-            yield self._taken(transaction, draft)
+            yield transaction.take_chunk()
 
-    def _taken(self, transaction: _Transaction, draft: Draft) -> Reply:
-        """The reply to a chunk that is not the last."""
-        try:
-            if draft.size:
-                draft.require()
-        except Undelivered as fault:
-            draft.close()
-            transaction.draft, transaction.spoiled = None, True
-            return answer(fault.verdict)
-        return Reply(250, "2.0.0", "The chunk is taken")
-
-    def _deliver(self, transaction: _Transaction) -> Iterator[Reply]:
-        """A reply for each recipient, in their order."""
-        assert transaction.draft is not None
+    def _deliver(self, transaction: Transaction) -> Iterator[Reply]:
         self._count += 1
         arrival = Arrival(
             client=f"{self._greeted} ({self._terms.client})" if self._terms.client else f"{self._greeted}",
@@ -349,37 +307,9 @@ class Conversation:
             time=self._now(),
         )
         try:
-            for recipient in transaction.recipients:
-                yield self._deliver_to(recipient, transaction, arrival)
+            yield from transaction.deliver(arrival)
         finally:
             self._reset()
-
-    def _deliver_to(self, recipient: Recipient, transaction: _Transaction, arrival: Arrival) -> Reply:
-        assert transaction.draft is not None
-        began = heading(transaction.sender, recipient.address, arrival)
-        try:
-            mailbox = self._office.deliver(recipient, transaction.draft, began)
-        except Undelivered as fault:
-            self._tell_fault("delivery_failed", transaction, recipient.address, fault, person=recipient.person.identity)
-            return answer(fault.verdict, now=True)
-        except Exception as error:
-            return answer(MISTAKE, reported(error), now=True)
-        self._tell(
-            "delivered",
-            message=arrival.number,
-            sender=transaction.sender,
-            recipient=recipient.address,
-            person=recipient.person.identity,
-            mailbox=mailbox,
-            octets=transaction.draft.size,
-        )
-        return Reply(250, "2.1.5", f"{arrival.number} delivered", now=True)
-
-    def _tell_fault(
-        self, event: str, transaction: _Transaction, address: str, fault: Undelivered, **fields: object
-    ) -> None:
-        told = {"sender": transaction.sender, "recipient": address, **fields}
-        self._tell(event, **told, status=fault.verdict.status, reason=fault.reason)
 
     def _reset(self) -> None:
         transaction, self._transaction = self._transaction, None

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imapd.delivery.lmtp import LONGEST_LINE, MOST_RECIPIENTS, PATIENCE
+from imapd.delivery.lmtp import LONGEST_LINE, PATIENCE
 from imapd.delivery.replies import Terms
+from imapd.delivery.transaction import MOST_RECIPIENTS
 from imapd.mailstore import errors
 from imapd.model.errors import Unreachable
 from tests.delivery.office import Client, Office
