@@ -9,7 +9,9 @@ whole or not at all, a MOVE too; and a UID that was told must not be given again
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import gc
 import os
 import pickle
 import random
@@ -122,9 +124,15 @@ def in_a_process(answer: Path, work: Callable[[], Result]) -> Result:
 
 def examine(place: Path, past: Past, marks: int, format: str) -> None:
     """Open the store as it is after the cut. Raises Broken."""
-    # The machine took a while to start: a dotlock from before the cut is stale (an empty one says no process).
-    with mock.patch.object(mboxlock, "STALE_AFTER", 0.0):
-        _examine(place, past, marks, format)
+    gc.disable()  # what only the collector would close is left open
+    try:
+        # The machine took a while to start: a dotlock from before the cut is stale (an empty one says no process).
+        with mock.patch.object(mboxlock, "STALE_AFTER", 0.0):
+            _examine(place, past, marks, format)
+        if left := _open_below(place):
+            raise Broken(f"left open: {left}")
+    finally:
+        gc.enable()
 
 
 def _examine(place: Path, past: Past, marks: int, format: str) -> None:
@@ -146,6 +154,15 @@ def _examine(place: Path, past: Past, marks: int, format: str) -> None:
         raise Broken(f"refused: {error}") from error
     finally:
         hand.close()
+
+
+def _open_below(place: Path) -> list[str]:
+    """The files below a folder that this process has open."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return [path for path in found if path.startswith(f"{place}/")]
 
 
 def trial(cycles: int, deeds: int, seed: int, format: str = "", say=print, stop_after: int = 10) -> list[str]:
