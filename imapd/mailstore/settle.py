@@ -71,30 +71,37 @@ def is_settled_but_flags(bench: Bench) -> bool:
 
 def settle_some(bench: Bench) -> bool:
     """Do a part of the work that is marked; whether there is more, and it goes forward."""
-    failures = settle(bench, _PART)
-    return not (failures.of_all or failures.of_message or bench.index.is_settled())
+    failures, are_marks_gone = _done(bench, _PART)
+    goes_forward = are_marks_gone and not (failures.of_all or failures.of_message)
+    return goes_forward and not bench.index.is_settled()
 
 
-def settle(bench: Bench, most: int = -1) -> Failures:
-    """Do all the work that is marked, or so many renames and removals."""
+def settle(bench: Bench) -> Failures:
+    """Do all the work that is marked."""
+    return _done(bench)[0]
+
+
+def _done(bench: Bench, most: int = -1) -> tuple[Failures, bool]:
+    """Do all the work that is marked, or so many renames and removals; and whether what was done is not marked now."""
     try:
         if bench.index.is_settled():
-            return Failures()
+            return Failures(), True
         _move_directories(bench)
         settling = _Settling(bench)
         settling.run(most)
     except Corrupt:
-        raise  # no work on files, but on the index (mailstore/core)
+        raise  # no work on files, but on the index (mailstore/openindex)
     except (OSError, StoreError) as error:
         cause = explained(error) if isinstance(error, OSError) else error
         log.warning("work on files is put off: %s", cause.reason)
-        return Failures(of_all=cause)
+        return Failures(of_all=cause), False
     try:
         settling.write_down()
     except StoreError as error:
         # The rows are committed and say the truth about what was asked; only marks of work that was done stay.
         log.warning("work on files stays marked for now: %s", error.reason)
-    return Failures(settling.failed)
+        return Failures(settling.failed), False
+    return Failures(settling.failed), True
 
 
 def _move_directories(bench: Bench) -> None:

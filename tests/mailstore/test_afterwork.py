@@ -6,6 +6,8 @@ import os
 import pytest
 
 from imapd.mailstore import maildir, settle
+from imapd.mailstore.errors import NoSpace
+from imapd.mailstore.index import Index
 from imapd.model.flags import FlagChange
 from tests.mailstore.maildirhouse import Worker, deliver, files
 
@@ -164,3 +166,23 @@ def test_a_disk_that_refuses_ends_the_work_for_now(ann, home, monkeypatch):
     ann.open().change_flags([1], FlagChange.ADD, DELETED)  # whoever comes next
     ann.loop.run_spawned()
     assert letters(home) == {"S", "ST"}
+
+
+def test_marks_that_the_index_cannot_drop_are_left_for_the_next_write(ann, home, monkeypatch):
+    tries = []
+
+    def full(index, placed):
+        tries.append(len(placed))
+        assert len(tries) < 5, "it goes on and on"
+        raise NoSpace
+
+    mailbox = ann.open()
+    mailbox.change_flags([1, 2], FlagChange.ADD, frozenset({"\\Seen"}))
+    monkeypatch.setattr(Index, "relocate", full)
+    ann.loop.run_spawned()
+    assert tries == [2]
+    monkeypatch.undo()
+    mailbox.change_flags([3], FlagChange.ADD, frozenset({"\\Seen"}))
+    ann.loop.run_spawned()
+    assert sorted(name.partition(":2,")[2] for name in files(home)["cur"]) == [""] * (COUNT - 3) + ["S"] * 3
+    assert ann.ann._core.locked(lambda bench: bench.index.is_settled())
