@@ -10,6 +10,7 @@ database then has it written once more, from what can be read, into the other fi
 without a sync before (`settling`) stands in the log in front of what comes later, and would take that with it.
 """
 
+import contextlib
 import os
 import sqlite3
 import struct
@@ -88,6 +89,12 @@ class Database:
             self._db.close()
         except sqlite3.Error as error:
             raise self._translated(error) from error
+
+    def __del__(self) -> None:
+        # A connection and its cache of statements hold each other: without this, that of a handle which is given up
+        # would stay open until the collector comes by.
+        with contextlib.suppress(AttributeError, sqlite3.Error):
+            self._db.close()
 
     def as_file(self) -> bytes:
         """The whole database as the octets of a file that keeps a log (WAL)."""

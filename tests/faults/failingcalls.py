@@ -44,6 +44,7 @@ from tests.faults.afterthecut import Disk
 from tests.faults.deeds import Lost, Refused
 from tests.faults.hands import StoreHand
 from tests.faults.ledger import Broken, Flags, Mail, State
+from tests.mailstore.maildirhouse import open_files
 
 PREFIX = "c0"
 OTHER = "c0-a"
@@ -164,14 +165,6 @@ def afterwards(hand: StoreHand, home: Path, before: Counter[str]) -> dict[str, o
         "last": placed.uids[0],
         "leaked": sorted((open_files(home) - before - kept).elements()),
     }
-
-
-def open_files(home: Path) -> Counter[str]:
-    paths = []
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return Counter(path for path in paths if path.startswith(str(home)))
 
 
 def plain(state: State) -> dict[str, object]:

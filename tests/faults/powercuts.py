@@ -9,7 +9,6 @@ whole or not at all, a MOVE too; and a UID that was told must not be given again
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import gc
 import os
@@ -30,6 +29,7 @@ from tests.faults.deeds import Client, Refused
 from tests.faults.hands import StoreHand
 from tests.faults.ledger import Broken, Ledger, Mail, State, Uids
 from tests.faults.loggeddisk import LoggedDisk, Replay, free_folder, mounted, read_log, what_is_missing
+from tests.mailstore.maildirhouse import open_files
 
 MEGABYTES = 16
 PREFIX = "c0"
@@ -129,8 +129,8 @@ def examine(place: Path, past: Past, marks: int, format: str) -> None:
         # The machine took a while to start: a dotlock from before the cut is stale (an empty one says no process).
         with mock.patch.object(mboxlock, "STALE_AFTER", 0.0):
             _examine(place, past, marks, format)
-        if left := _open_below(place):
-            raise Broken(f"left open: {left}")
+        if left := open_files(place):
+            raise Broken(f"left open: {dict(left)}")
     finally:
         gc.enable()
 
@@ -154,15 +154,6 @@ def _examine(place: Path, past: Past, marks: int, format: str) -> None:
         raise Broken(f"refused: {error}") from error
     finally:
         hand.close()
-
-
-def _open_below(place: Path) -> list[str]:
-    """The files below a folder that this process has open."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return [path for path in found if path.startswith(f"{place}/")]
 
 
 def trial(cycles: int, deeds: int, seed: int, format: str = "", say=print, stop_after: int = 10) -> list[str]:

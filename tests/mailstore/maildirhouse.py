@@ -1,7 +1,9 @@
 """What the tests of the Maildir store share: a house with one person, and the deeds of other programs."""
 
+import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -72,6 +74,15 @@ class Worker:
         for core in self.store._cores.values():
             core._close(core._index.taken())
         self.store._cores.clear()
+
+
+def open_files(folder: Path) -> Counter[str]:
+    """The files below a folder that this process has open, by their paths, and how often."""
+    paths = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return Counter(path for path in paths if path.startswith(f"{folder}/"))
 
 
 def deliver(home: Path, text: bytes = MAIL, name: str | None = None, folder: str = "", place: str = "new") -> Path:

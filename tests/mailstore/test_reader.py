@@ -1,5 +1,6 @@
 """An index that nobody writes to is read without log and locks, and never but as it is."""
 
+import gc
 import os
 import time
 
@@ -9,7 +10,7 @@ from imapd.mailstore.errors import Gone
 from imapd.mailstore.index import Index
 from imapd.mailstore.indexfile import INDEX_FILE, IndexFile
 from imapd.mailstore.view import View
-from tests.mailstore.maildirhouse import WIRE, Worker, deliver
+from tests.mailstore.maildirhouse import WIRE, Worker, deliver, open_files
 from tests.support.loop import PlainLoop
 
 LATER = 10.0
@@ -87,6 +88,18 @@ def test_who_looked_without_a_log_writes_and_looks_again(home):
     assert list(mailbox.snapshot().uids) == [1, 2, 3]
     deliver(home)
     assert list(mailbox.snapshot().uids) == [1, 2, 3, 4]
+
+
+def test_a_handle_that_a_writer_has_taken_the_place_of_is_closed_without_the_collector(home):
+    gc.disable()
+    try:
+        worker = later(home)
+        worker.look()
+        worker.put()
+        worker.store.close()
+        assert not open_files(home)
+    finally:
+        gc.enable()
 
 
 def test_what_was_read_while_somebody_wrote_counts_for_nothing(home):
