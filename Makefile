@@ -3,7 +3,7 @@
 # make check   linters and types
 # make bench    imapd beside Dovecot, a few minutes; make bench-full is the whole table (tests/bench/RESULTS.md)
 # make bench-plot   a picture of the last full run (tests/bench/results.svg)
-# make bench-cyrus  imapd beside Cyrus at some workloads, a quarter of an hour; installs what it needs
+# make bench-cyrus  imapd beside Cyrus at some workloads, six minutes; installs what it needs
 # make bench-directories  logins a second, and how long others wait while one works hard or a directory hangs
 # make fuzz    ten minutes of fuzzing of what reads bytes from strangers
 # make hostile  a million hostile names typed at the filters of directories
