@@ -185,7 +185,7 @@ docstrings of `compare`, `servers` and `corpus` in this folder. `indexed` is aft
 Dovecot when it was asked the same before. Where Dovecot's default acknowledges before the disk has
 it (STORE, EXPUNGE), the ratio is that to Dovecot with `mail_fsync = always`, because imapd waits; the default is in the
 last table. What is beside Cyrus has it in Dovecot's place (`cyrus`); where it takes 40 ms more than its processor time, it
-waits for an acknowledgement that the client's system delays.
+waits for an acknowledgement that the client's system delays. Where imapd is behind, FLOORS.md says why.
 """
 
 
