@@ -152,14 +152,11 @@ class Trial:
             self.is_up.set()
             return
         indexers = self.daemon.indexers() if self.chance.random() < INDEXER else []
-        victims = indexers or self.daemon.workers()
-        if not victims:
-            return  # all have ended in this moment, killed before, or the kernel tells of none while one ends
-        try:
-            os.kill(self.chance.choice(victims), signal.SIGKILL)
-        except ProcessLookupError:
-            return
         self.kills["indexer" if indexers else "worker"] += 1
+        try:
+            os.kill(self.chance.choice(indexers or self.daemon.workers()), signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it ended in this moment, killed before
         greeted(self.daemon)
         self.greetings.append(time.monotonic() - began)
 

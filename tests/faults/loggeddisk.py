@@ -96,11 +96,10 @@ def _unmount(place: Path) -> None:
 
 
 def _detach(device: str, file: Path) -> None:
-    """Linux does it later where somebody looks at the device at this moment, or a process with mounts of its own has a
-    copy of ours, and until then may write to the file."""
+    """Linux does it later where somebody looks at the device at this moment, and until then may write to the file."""
     run("losetup", "-d", device)
     attached = Path("/sys/block", os.path.basename(device), "loop/backing_file")
-    for _ in range(6000):
+    for _ in range(1000):
         try:
             if attached.read_text().strip() != str(file):
                 return  # somebody else has it already
