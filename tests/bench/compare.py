@@ -152,8 +152,13 @@ class Run:
         for connection in self._open:
             connection.close()
 
-    def take_over(self, inner: Run, prefix: str) -> None:
-        """Keep what another run came to, under keys that begin with `prefix`."""
+    def take_over(self, work: Callable[[Run], None], place: Place, prefix: str) -> None:
+        """Have this server do other work, and keep what that came to under keys that begin with `prefix`."""
+        inner = Run(place, self.server, self.turn)
+        try:
+            work(inner)
+        finally:
+            inner.close()
         for mine, its in ((self.values, inner.values), (self.cpu, inner.cpu), (self.client, inner.client)):
             mine.update({prefix + key: value for key, value in its.items()})
         self.pss.update({prefix + key: value for key, value in inner.pss.items()})

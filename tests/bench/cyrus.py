@@ -205,12 +205,7 @@ def beside_cyrus(workload: Workload) -> Workload:
             cyrus = run.place.pair.server(CYRUS)
             run.place.pair.give_mail(run.place.big, run.count, only=cyrus)
             cyrus.wait_until_quiet()
-        inner = Run(run.place, run.server, run.turn)
-        try:
-            work(inner)
-        finally:
-            inner.close()
-        run.take_over(inner, "cyrus_")
+        run.take_over(work, run.place, "cyrus_")
 
     return replace(workload, name=f"cyrus-{workload.name}", measures=measures, run=run, dovecots=(CYRUS,), apart=True)
 

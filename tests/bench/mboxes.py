@@ -20,12 +20,7 @@ def over_mboxes(workload: Workload) -> Workload:
     )
 
     def run(run: Run) -> None:
-        inner = Run(run.place.over_mboxes(), run.server, run.turn)
-        try:
-            workload.run(inner)
-        finally:
-            inner.close()
-        run.take_over(inner, "mbox_")
+        run.take_over(workload.run, run.place.over_mboxes(), "mbox_")
 
     return Workload(
         f"mbox-{workload.name}",
